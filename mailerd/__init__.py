@@ -1,0 +1,1 @@
+"""mailerd: sends e-mail batches from a Redis queue, every contact exactly one mail."""

@@ -1,0 +1,212 @@
+"""
+The job on the wire: an ``EmailJob``, its JSON, and the one strict parser for every producer.
+
+HTTP bodies and foreign ``LPUSH``es pass the same two steps: ``parse_json`` (is it strict JSON?) and
+``job_from`` (is that JSON a job?). Pure; knows no Redis and no HTTP. Both the API and the workers call it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NoReturn
+
+from mailerd.errors import JobRejected, NotJson, Problem
+
+MAX_VARIABLES_BYTES = 64 * 1024
+MAX_CONTACT_ID = 256
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")
+_NAME_RULE = "1 to 128 of A-Z a-z 0-9 . _ @ + -, beginning with a letter or digit"
+# Control characters, and halves of surrogate pairs, which no UTF-8 can carry.
+_FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class EmailJob:
+    """
+    A request to send one template to some contacts of one client's batch.
+
+    ``contact_ids`` keeps the producer's order and repeats; ``distinct`` is what counts. ``variables`` are
+    template variables common to the batch; ``expires_at`` is an aware time after which nothing is sent.
+    """
+
+    client_id: str
+    contact_ids: tuple[str, ...]
+    template_id: str
+    batch_id: str
+    variables: Mapping[str, Any] | None = None
+    expires_at: datetime | None = None
+
+    def distinct(self) -> tuple[str, ...]:
+        """The contacts, each once, in the order of their first mention."""
+        return tuple(dict.fromkeys(self.contact_ids))
+
+    def to_json(self) -> bytes:
+        """The job's wire form, as every producer pushes it."""
+        fields: dict[str, Any] = {
+            "client_id": self.client_id,
+            "contact_ids": list(self.contact_ids),
+            "template_id": self.template_id,
+            "batch_id": self.batch_id,
+        }
+        if self.variables is not None:
+            fields["variables"] = dict(self.variables)
+        if self.expires_at is not None:
+            fields["expires_at"] = self.expires_at.isoformat()
+        return json.dumps(fields, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+    def variables_json(self) -> str:
+        """The variables in one canonical form, so that equal ones compare equal."""
+        return json.dumps(self.variables or {}, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+    def digest(self) -> str:
+        """SHA-256 of the content: template, variables and the distinct contacts in any order."""
+        content = hashlib.sha256()
+        for part in (self.client_id, self.template_id, self.variables_json(), *sorted(set(self.contact_ids))):
+            content.update(part.encode())
+            content.update(b"\n")
+        return content.hexdigest()
+
+    def summary(self, ids: int = 10) -> str:
+        """The job in the form of the log line; addresses among the ids are masked."""
+        shown = " ".join(mask(contact) for contact in self.contact_ids[:ids])
+        rest = len(self.contact_ids) - ids
+        more = f" +{rest} more" if rest > 0 else ""
+        return (
+            f"{{ClientID:{self.client_id} ContactIDs:[{shown}{more}] "
+            f"TemplateID:{self.template_id} BatchID:{self.batch_id}}}"
+        )
+
+
+def mask(contact_id: str) -> str:
+    """A contact id as logs may show it: of an address only its first letter and its domain."""
+    local, at, domain = contact_id.partition("@")
+    return f"{local[:1]}***@{domain}" if at else contact_id
+
+
+def parse_job(raw: bytes) -> EmailJob:
+    """
+    The job in ``raw``.
+
+    Raises ``NotJson`` where it is not strict JSON and ``JobRejected`` where that JSON is not a job.
+    """
+    return job_from(parse_json(raw))
+
+
+def parse_json(raw: bytes) -> Any:
+    """
+    Strict JSON (RFC 8259): UTF-8, no NaN or Infinity, no key twice, no endless nesting.
+
+    Raises ``NotJson`` with a sentence that says what is wrong with it.
+    """
+    try:
+        return json.loads(raw.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+    except UnicodeDecodeError as error:
+        raise NotJson(f"not UTF-8: byte {error.start} is not valid") from None
+    except RecursionError:
+        raise NotJson("not JSON that we take: nested too deeply") from None
+    except ValueError as error:
+        raise NotJson(f"not JSON: {error}") from None
+
+
+def job_from(value: Any) -> EmailJob:
+    """
+    The job that parsed JSON stands for; extra fields are ignored.
+
+    Raises ``JobRejected`` with every problem, each with its field.
+    """
+    if not isinstance(value, dict):
+        raise JobRejected("not a job: a JSON object is needed", (Problem("", "must be a JSON object"),))
+    problems = [
+        *(problem for field in ("client_id", "template_id", "batch_id") for problem in _name(value, field)),
+        *_contacts(value),
+        *_variables(value),
+    ]
+    expires_at = _expiry(value, problems)
+    if problems:
+        raise JobRejected("not a job: " + "; ".join(map(str, problems)), tuple(problems))
+    return EmailJob(
+        client_id=value["client_id"],
+        contact_ids=tuple(value["contact_ids"]),
+        template_id=value["template_id"],
+        batch_id=value["batch_id"],
+        variables=value.get("variables"),
+        expires_at=expires_at,
+    )
+
+
+def is_name(text: str) -> bool:
+    """Whether ``text`` can be a client, template or batch id."""
+    return _NAME.fullmatch(text) is not None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f"the key {twice!r} stands twice in one object")
+    return fields
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _name(value: dict[str, Any], field: str) -> list[Problem]:
+    name = value.get(field)
+    if name is None:
+        return [Problem(field, "is missing")]
+    if not isinstance(name, str):
+        return [Problem(field, "must be a string")]
+    return [] if is_name(name) else [Problem(field, f"must be {_NAME_RULE}")]
+
+
+def _contacts(value: dict[str, Any]) -> list[Problem]:
+    contacts = value.get("contact_ids")
+    if contacts is None:
+        return [Problem("contact_ids", "is missing")]
+    if not isinstance(contacts, list):
+        return [Problem("contact_ids", "must be a list of strings")]
+    if not contacts:
+        return [Problem("contact_ids", "must name at least one contact")]
+    for index, contact in enumerate(contacts):
+        if not isinstance(contact, str):
+            return [Problem(f"contact_ids[{index}]", "must be a string")]
+        if not 0 < len(contact) <= MAX_CONTACT_ID or _FORBIDDEN.search(contact):
+            rule = f"must have 1 to {MAX_CONTACT_ID} characters and no control characters"
+            return [Problem(f"contact_ids[{index}]", rule)]
+    return []
+
+
+def _variables(value: dict[str, Any]) -> list[Problem]:
+    variables = value.get("variables")
+    if variables is None:
+        return []
+    if not isinstance(variables, dict):
+        return [Problem("variables", "must be an object")]
+    text = json.dumps(variables, ensure_ascii=False)
+    if _SURROGATE.search(text):
+        return [Problem("variables", "holds half a surrogate pair")]
+    if len(text.encode()) > MAX_VARIABLES_BYTES:
+        return [Problem("variables", f"must be at most {MAX_VARIABLES_BYTES // 1024} KB")]
+    return []
+
+
+def _expiry(value: dict[str, Any], problems: list[Problem]) -> datetime | None:
+    text = value.get("expires_at")
+    if text is None:
+        return None
+    try:
+        expires_at = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        expires_at = None
+    if expires_at is None or expires_at.tzinfo is None:
+        problems.append(Problem("expires_at", "must be an RFC 3339 time with its zone, 2026-01-31T12:00:00Z"))
+    return expires_at
