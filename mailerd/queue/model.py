@@ -1,0 +1,114 @@
+"""
+The values that the queue hands to the API, the commands and the workers; pure data, no Redis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from mailerd.outcome import State
+
+
+class Admission(StrEnum):
+    """What became of an attempt to enqueue."""
+
+    QUEUED = "queued"
+    REPLAYED = "replayed"  # the same batch with the same content is known; nothing was queued
+    CONFLICT = "conflict"  # the batch is known with other content
+    FOREIGN = "foreign"  # the batch is known from a job that another program pushed
+    FULL = "full"  # queue.max_length is reached
+
+
+@dataclass(frozen=True, slots=True)
+class Enqueued:
+    """The answer to an enqueue: what happened, and how many distinct contacts the batch has."""
+
+    admission: Admission
+    recipients: int
+
+
+class BatchState(StrEnum):
+    """The state of a whole batch, derived from its recipients' states."""
+
+    QUEUED = "queued"
+    SENDING = "sending"
+    PAUSED = "paused"
+    CANCELLED = "cancelled"
+    NEEDS_ATTENTION = "needs_attention"
+    DONE = "done"
+
+
+@dataclass(frozen=True, slots=True)
+class BatchView:
+    """
+    One batch as users see it, from one read of its counters.
+
+    ``counts`` holds every state that occurs; its sum is ``recipients``. Times are seconds since 1970 by
+    the server's clock; ``finished_at`` is None while a recipient is open. ``waiting_for`` says in words
+    what holds it up, where something does.
+    """
+
+    batch_id: str
+    client_id: str
+    template_id: str
+    state: BatchState
+    recipients: int
+    counts: Mapping[State, int]
+    created_at: float
+    finished_at: float | None
+    waiting_for: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientView:
+    """One recipient as users see it; ``time`` is when its state was last set (seconds since 1970)."""
+
+    contact_id: str
+    state: State
+    reason: str
+    message_id: str
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A job that nobody will work on any more: the producer's bytes, and why."""
+
+    letter_id: str
+    reason: str
+    died_at: float
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownRecipient:
+    """A recipient whose mail was handed over and whose answer is lost."""
+
+    client_id: str
+    batch_id: str
+    contact_id: str
+    message_id: str
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class QueueStatus:
+    """The queue at one moment: jobs waiting, put aside until due, dead, and the workers that live."""
+
+    length: int
+    put_aside: int
+    dead: int
+    workers: tuple[WorkerView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerView:
+    """A registered incarnation: where it runs, whether its lease lives, how many jobs it holds (0 or 1)."""
+
+    incarnation: str
+    host: str
+    pid: int
+    alive: bool
+    in_hand: int
