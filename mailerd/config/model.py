@@ -1,0 +1,245 @@
+"""
+The configuration as one frozen value: every section, every key, every default and its bounds.
+
+Pure; reads no file and no environment (``loading.py`` does). Attribute names are the keys of the file, but
+for ``mail.from``, which Python spells ``mail.from_``. Durations are seconds, sizes are MB (2**20 bytes).
+Everybody below the command line is handed a ``Config`` or one of its sections.
+"""
+
+from __future__ import annotations
+
+from email.utils import parseaddr
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+
+from mailerd.config.urls import check_redis_url, is_loopback
+
+_TLS_PORTS = {"starttls": 587, "implicit": 465, "none": 25}
+
+
+def _no_boolean(value: Any) -> Any:
+    # Python's True is an int, and pydantic would take it for 1.
+    if isinstance(value, bool):
+        raise ValueError("must be a number")  # noqa: TRY004 - pydantic collects ValueErrors only
+    return value
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _empty_is_none(value: Any) -> Any:
+    # TOML has no null: an empty string is how a file says "none".
+    return None if value == "" else value
+
+
+def _address(value: str) -> str:
+    if value and not (value.isprintable() and _is_address(parseaddr(value)[1])):
+        raise ValueError('must be an address, such as "news@example.com" or "News <news@example.com>"')
+    return value
+
+
+def _bare_address(value: str) -> str:
+    if value and not _is_address(value):
+        raise ValueError('must be an address without a name, such as "bounces@example.com"')
+    return value
+
+
+def _is_address(text: str) -> bool:
+    local, _, domain = text.rpartition("@")
+    return bool(local and domain) and text.isprintable() and not set(text) & set(' <>,;"')
+
+
+def _redis_url(value: SecretStr) -> SecretStr:
+    check_redis_url(value.get_secret_value())
+    return value
+
+
+Count = Annotated[int, BeforeValidator(_no_boolean), Field(ge=0)]
+Seconds = Annotated[float, BeforeValidator(_no_boolean), Field(ge=0, allow_inf_nan=False)]
+Port = Annotated[int, BeforeValidator(_no_boolean), Field(ge=0, le=65535)]
+Folder = Annotated[Path, AfterValidator(Path.expanduser), Field(validate_default=True)]
+OptionalPath = Annotated[
+    Path | None, AfterValidator(lambda path: path and path.expanduser()), BeforeValidator(_empty_is_none)
+]
+
+
+class Section(BaseModel):
+    """What all sections share: frozen, and no key that nobody knows."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class Daemon(Section):
+    """The daemon itself."""
+
+    state_dir: Folder = Path("~/.local/state/mailerd")
+
+
+class Redis(Section):
+    """Where the queue lives."""
+
+    url: Annotated[SecretStr, AfterValidator(_redis_url)] = SecretStr("redis://localhost:6379/0")
+    url_file: OptionalPath = None
+    embedded: bool = False
+    startup_timeout: Seconds = 10.0
+    accept_eviction: bool = False
+
+
+class Queue(Section):
+    """How jobs are taken and how long their traces are kept."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")] = "email_queue"
+    fetch: Literal["blmove", "brpop"] = "blmove"
+    slice: Annotated[Count, Field(ge=1, le=500)] = 100
+    lease: Annotated[Seconds, Field(ge=1)] = 15.0
+    max_deaths: Annotated[Count, Field(ge=1)] = 3
+    max_length: Count = 1_000_000
+    max_job_mb: Annotated[Count, Field(ge=1, le=512)] = 32
+    retention_days: Annotated[Seconds, Field(gt=0)] = 30.0
+    replay_days: Seconds = 400.0
+
+
+class Workers(Section):
+    """The pool of worker processes. A maximum of 0 is none."""
+
+    processes: Annotated[Count, Field(le=64)] = 2
+    connections: Annotated[Count, Field(ge=1, le=256)] = 4
+    drain_timeout: Seconds = 30.0
+    max_jobs: Count = 0
+    max_age: Seconds = 0.0
+    max_memory_mb: Count = 100
+
+
+class Api(Section):
+    """The HTTP door."""
+
+    enabled: bool = True
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    port: Port = 8080
+    socket: OptionalPath = None
+    threads: Annotated[Count, Field(ge=1, le=64)] = 4
+    max_body_mb: Annotated[Count, Field(ge=1, le=512)] = 8
+
+
+class Contacts(Section):
+    """Where the addresses come from."""
+
+    url: SecretStr = SecretStr("sqlite:///contacts.db")
+    url_file: OptionalPath = None
+    query: str = "SELECT id, email, name FROM contacts WHERE id IN :contact_ids"
+
+
+class Templates(Section):
+    """Where the templates lie."""
+
+    path: Folder = Path("templates")
+
+
+class Mail(Section):
+    """What every mail has in common. ``outbox`` unset: see ``Config.outbox``."""
+
+    transport: Literal["none", "outbox", "smtp"] = "none"
+    from_: Annotated[str, AfterValidator(_address)] = Field(default="", alias="from")
+    envelope_from: Annotated[str, AfterValidator(_bare_address)] = ""
+    unknown: Literal["hold", "resend"] = "hold"
+    max_age: Seconds = 432_000.0
+    retry_delays: Annotated[tuple[Annotated[Seconds, Field(gt=0)], ...], Field(min_length=1)] = (
+        60.0,
+        300.0,
+        900.0,
+        3600.0,
+        7200.0,
+        14_400.0,
+        28_800.0,
+        57_600.0,
+    )
+    outbox: OptionalPath = None
+
+
+class Smtp(Section):
+    """The SMTP server that takes the mail. ``port`` unset: the one usual for ``tls``."""
+
+    host: str = ""
+    tls: Literal["starttls", "implicit", "none"] = "starttls"
+    port: Annotated[Port, Field(ge=1)] = Field(
+        default_factory=lambda section: _TLS_PORTS[section.get("tls", "starttls")]
+    )
+    username: str = ""
+    password: SecretStr = SecretStr("")
+    password_file: OptionalPath = None
+    ca_file: OptionalPath = None
+    helo_name: str = ""
+    mails_per_connection: Annotated[Count, Field(ge=1)] = 100
+    connect_timeout: Annotated[Seconds, Field(gt=0)] = 30.0
+    command_timeout: Annotated[Seconds, Field(gt=0)] = 300.0
+    data_timeout: Annotated[Seconds, Field(gt=0)] = 600.0
+
+
+class Log(Section):
+    """What is logged, and how."""
+
+    format: Literal["text", "json"] = "text"
+    level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"
+    addresses: bool = False
+
+
+class Config(Section):
+    """The whole configuration; ``Config()`` is all defaults."""
+
+    daemon: Daemon = Daemon()
+    redis: Redis = Redis()
+    queue: Queue = Queue()
+    workers: Workers = Workers()
+    api: Api = Api()
+    contacts: Contacts | None = None
+    templates: Templates = Templates()
+    mail: Mail = Mail()
+    smtp: Smtp | None = None
+    log: Log = Log()
+
+    @property
+    def outbox(self) -> Path:
+        """The folder of the outbox transport: ``mail.outbox``, else ``outbox`` in the state directory."""
+        return self.mail.outbox or self.daemon.state_dir / "outbox"
+
+    def with_redis_url(self, url: str) -> Config:
+        """The same configuration over another Redis, such as the embedded one."""
+        redis = self.redis.model_copy(update={"url": SecretStr(url)})
+        return self.model_copy(update={"redis": redis})
+
+    def warnings(self) -> list[str]:
+        """What is allowed and may still not be meant, one sentence each."""
+        warnings = []
+        if self.mail.transport == "none":
+            warnings.append("mail.transport is none: jobs are logged and discarded, nobody gets mail")
+        if self.redis.embedded and "url" in self.redis.model_fields_set:
+            warnings.append("redis.embedded is on: redis.url and REDIS_ADDR are not used")
+        if self.workers.processes == 0:
+            warnings.append("workers.processes is 0: jobs are taken in and nobody works on them here")
+        if self.smtp and self.smtp.password and self.smtp.tls == "none" and not is_loopback(self.smtp.host):
+            warnings.append("smtp.tls is none: the password goes to the server unencrypted")
+        return warnings
+
+
+def sections() -> dict[str, type[Section]]:
+    """The sections by name, as the file spells them."""
+    found = {}
+    for name, field in Config.model_fields.items():
+        kinds = getattr(field.annotation, "__args__", (field.annotation,))
+        found[name] = next(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section))
+    return found
+
+
+def keys(section: type[Section]) -> dict[str, str]:
+    """The keys of a section as the file spells them, with the names of their attributes."""
+    return {field.alias or name: name for name, field in section.model_fields.items()}
+
+
+def is_secret(section: str, key: str) -> bool:
+    """Whether the value of ``section.key`` must never be shown."""
+    kind = sections().get(section)
+    field = kind.model_fields.get(key) if kind else None
+    return field is not None and field.annotation is SecretStr

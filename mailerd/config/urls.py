@@ -1,0 +1,74 @@
+"""
+The rules of Redis addresses and what may be shown of a URL that holds a password.
+
+Pure string work; opens no connection. Used by the configuration, and by whoever shows a URL.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from urllib.parse import urlsplit, urlunsplit
+
+_SCHEMES = ("redis", "rediss", "unix")
+_HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:/@\s]+):(\d{1,5})")
+_USER = re.compile(r"(?<=://).*@", re.DOTALL)
+_PASSWORD_QUERY = re.compile(r"([?&][^=&]*pass[^=&]*=)[^&]*", re.IGNORECASE)
+
+
+def check_redis_url(url: str) -> None:
+    """
+    Whether ``url`` can be a Redis URL.
+
+    Raises ``ValueError`` with a sentence that does not repeat the URL, since it may hold a password.
+    """
+    scheme, separator, rest = url.partition("://")
+    if scheme not in _SCHEMES or not separator or not rest:
+        raise ValueError("must be a redis://, rediss:// or unix:// URL")
+    if scheme == "unix":
+        return
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError("must be a URL with a port from 0 to 65535: redis://host:6379/0") from None
+    if not host:
+        raise ValueError("must name a host: redis://host:6379/0")
+    database = parts.path.strip("/")
+    if database and not database.isdecimal():
+        raise ValueError("must end with the number of a database: redis://host:6379/0")
+
+
+def apply_redis_addr(address: str, url: str) -> str:
+    """
+    The URL that ``REDIS_ADDR=address`` makes of the configured ``url``.
+
+    ``host:port`` (also ``[::1]:6379``) replaces host and port and keeps scheme, user, password and database;
+    a URL replaces everything. Raises ``ValueError`` where ``address`` is neither.
+    """
+    if "://" in address:
+        check_redis_url(address)
+        return address
+    match = _HOST_PORT.fullmatch(address)
+    if not match or int(match[2]) > 65535:  # noqa: PLR2004 - the highest port
+        raise ValueError("must be host:port or a redis://, rediss:// or unix:// URL")
+    if url.startswith("unix:"):
+        return f"redis://{address}/0"
+    parts = urlsplit(url)
+    user, at, _ = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{user}{at}{address}"))
+
+
+def scrub(url: str) -> str:
+    """``url`` as it may be shown: without user and password."""
+    return _PASSWORD_QUERY.sub(r"\1***", _USER.sub("***@", url, count=1))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a connection to ``host`` stays on this machine, as far as the text tells."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
