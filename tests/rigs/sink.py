@@ -1,0 +1,161 @@
+"""A real SMTP server, in a process of its own, that keeps the truth about what it was handed."""
+
+from __future__ import annotations
+
+import email
+import email.message
+import email.policy
+import json
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+from rigs.waiting import wait_until
+
+
+@dataclass(frozen=True)
+class Mail:
+    """One accepted mail: its envelope, its bytes (CRLF, dots unstuffed) and when its final dot was read."""
+
+    hand_over: int
+    sender: str
+    recipients: tuple[str, ...]
+    content: bytes
+    time: float
+
+    @property
+    def recipient(self) -> str:
+        """Its only recipient."""
+        (recipient,) = self.recipients
+        return recipient
+
+    @cached_property
+    def message(self) -> email.message.EmailMessage:
+        """The mail as the standard library's parser sees it."""
+        parsed = email.message_from_bytes(self.content, policy=email.policy.default)
+        assert isinstance(parsed, email.message.EmailMessage)
+        return parsed
+
+    @property
+    def message_id(self) -> str:
+        """Its Message-ID."""
+        return str(self.message["Message-ID"])
+
+
+@dataclass
+class HandOver:
+    """One DATA: whom for, when it began and when it was answered (monotonic seconds, as in the tests)."""
+
+    recipient: str
+    begun: float
+    answered: float | None = None
+    reply: str = ""
+
+
+class Sink:
+    """
+    The server as a test sees it. Use as a context manager.
+
+    ``behave(delay=0.05, rules=[{"at": "rcpt", "match": "user7@", "do": "450 later", "times": 3}])`` changes
+    what it does from the next command on. ``at``: mail, rcpt, data (instead of 354), before_dot (hangs up),
+    dot. ``do``: a reply, ``hang_up`` or ``hang``. At the dot only a 4xx or 5xx reply means not accepted.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._truth = folder / "truth.jsonl"
+        self._truth.touch()
+        self._read = 0
+        self._mails: list[Mail] = []
+        self._hand_overs: dict[int, HandOver] = {}
+        self._process: subprocess.Popen[str] | None = None
+        self.port = 0
+        self.behave()
+
+    def behave(self, delay: float = 0.0, rules: list[dict[str, Any]] | None = None) -> None:
+        """Change what the server does; see the class."""
+        new = self._folder / "behaviour.new"
+        new.write_text(json.dumps({"delay": delay, "rules": rules or []}))
+        new.replace(self._folder / "behaviour.json")
+
+    def start(self) -> None:
+        """Start it (again, on the same port, after ``stop``)."""
+        command = [
+            sys.executable,
+            str(Path(__file__).with_name("sink_server.py")),
+            str(self._folder),
+            str(self.port),
+        ]
+        with (self._folder / "sink.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
+            )
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, (self._folder / "sink.log").read_text()
+        self.port = int(line)
+
+    def stop(self) -> None:
+        """End it at once; its connections are cut."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def mails(self) -> list[Mail]:
+        """Every mail accepted so far, in order."""
+        self._catch_up()
+        return list(self._mails)
+
+    def recipients(self) -> Counter[str]:
+        """How often each recipient got a mail."""
+        return Counter(mail.recipient for mail in self.mails())
+
+    def hand_overs(self) -> list[HandOver]:
+        """Every DATA so far, in order."""
+        self._catch_up()
+        return list(self._hand_overs.values())
+
+    def open(self) -> list[HandOver]:
+        """The hand-overs that are not answered yet."""
+        return [hand_over for hand_over in self.hand_overs() if hand_over.answered is None]
+
+    def wait_for(self, mails: int, deadline: float = 30.0) -> list[Mail]:
+        """Wait until that many mails have been accepted."""
+        said = lambda: f"{mails} mails wanted, {len(self.mails())} came"  # noqa: E731 # built only when it is needed
+        wait_until(lambda: len(self.mails()) >= mails, deadline, said)
+        return self.mails()
+
+    def _catch_up(self) -> None:
+        with self._truth.open("rb") as file:
+            file.seek(self._read)
+            lines = file.read()
+        whole = lines[: lines.rfind(b"\n") + 1]
+        self._read += len(whole)
+        for line in whole.splitlines():
+            self._take(json.loads(line))
+
+    def _take(self, line: dict[str, Any]) -> None:
+        number = line["hand_over"]
+        match line["event"]:
+            case "begun":
+                self._hand_overs[number] = HandOver(line["recipient"], line["time"])
+            case "answered":
+                self._hand_overs[number].answered = line["time"]
+                self._hand_overs[number].reply = line["reply"]
+            case "accepted":
+                content = line["content"].encode("latin-1")
+                mail = Mail(number, line["sender"], tuple(line["recipients"]), content, line["time"])
+                self._mails.append(mail)
