@@ -1,11 +1,40 @@
 """
 The configuration: one frozen value, all its problems at once.
 
-``load`` reads it from its sources, ``Config`` is what it reads. Only the command line calls ``load``;
-everybody else is handed the value.
+``load`` reads it from its sources; ``Config`` with its sections is what it reads. Only the command line
+calls ``load``; everybody else is handed the value.
 """
 
-from mailerd.config.model import Config
+from mailerd.config.loading import load
+from mailerd.config.model import (
+    Api,
+    Config,
+    Contacts,
+    Daemon,
+    Log,
+    Mail,
+    Queue,
+    Redis,
+    Smtp,
+    Templates,
+    Workers,
+)
+from mailerd.config.sources import locate
 from mailerd.config.urls import scrub
 
-__all__ = ["Config", "scrub"]
+__all__ = [
+    "Api",
+    "Config",
+    "Contacts",
+    "Daemon",
+    "Log",
+    "Mail",
+    "Queue",
+    "Redis",
+    "Smtp",
+    "Templates",
+    "Workers",
+    "load",
+    "locate",
+    "scrub",
+]

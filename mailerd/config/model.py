@@ -35,6 +35,30 @@ def _empty_is_none(value: Any) -> Any:
     return None if value == "" else value
 
 
+def _numbers(value: Any) -> Any:
+    # An environment variable has no lists: 60,300,900.
+    return value.strip("[] ").split(",") if isinstance(value, str) else value
+
+
+def _expanded(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise ValueError("needs an absolute path: this user has no home directory") from None
+
+
+def _contact_query(value: str) -> str:
+    if ":contact_ids" not in value:
+        raise ValueError('must say which contacts: "... WHERE id IN :contact_ids"')
+    return value
+
+
+def _contact_url(value: SecretStr) -> SecretStr:
+    if "://" not in value.get_secret_value():
+        raise ValueError('must be a database URL, such as "sqlite:///contacts.db"')
+    return value
+
+
 def _address(value: str) -> str:
     if value and not (value.isprintable() and _is_address(parseaddr(value)[1])):
         raise ValueError('must be an address, such as "news@example.com" or "News <news@example.com>"')
@@ -57,13 +81,15 @@ def _redis_url(value: SecretStr) -> SecretStr:
     return value
 
 
-Count = Annotated[int, BeforeValidator(_no_boolean), Field(ge=0)]
-Seconds = Annotated[float, BeforeValidator(_no_boolean), Field(ge=0, allow_inf_nan=False)]
-Port = Annotated[int, BeforeValidator(_no_boolean), Field(ge=0, le=65535)]
-Folder = Annotated[Path, AfterValidator(Path.expanduser), Field(validate_default=True)]
-OptionalPath = Annotated[
-    Path | None, AfterValidator(lambda path: path and path.expanduser()), BeforeValidator(_empty_is_none)
-]
+Whole = Annotated[int, BeforeValidator(_no_boolean)]
+Number = Annotated[float, BeforeValidator(_no_boolean), Field(allow_inf_nan=False)]
+Count = Annotated[Whole, Field(ge=0)]
+Positive = Annotated[Whole, Field(ge=1)]
+Seconds = Annotated[Number, Field(ge=0)]
+Span = Annotated[Number, Field(gt=0)]
+Folder = Annotated[Path, AfterValidator(_expanded), Field(validate_default=True)]
+OptionalPath = Annotated[Annotated[Path, AfterValidator(_expanded)] | None, BeforeValidator(_empty_is_none)]
+Delays = Annotated[tuple[Span, ...], Field(min_length=1), BeforeValidator(_numbers)]
 
 
 class Section(BaseModel):
@@ -93,12 +119,12 @@ class Queue(Section):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")] = "email_queue"
     fetch: Literal["blmove", "brpop"] = "blmove"
-    slice: Annotated[Count, Field(ge=1, le=500)] = 100
-    lease: Annotated[Seconds, Field(ge=1)] = 15.0
-    max_deaths: Annotated[Count, Field(ge=1)] = 3
+    slice: Annotated[Positive, Field(le=500)] = 100
+    lease: Annotated[Number, Field(ge=1)] = 15.0
+    max_deaths: Positive = 3
     max_length: Count = 1_000_000
-    max_job_mb: Annotated[Count, Field(ge=1, le=512)] = 32
-    retention_days: Annotated[Seconds, Field(gt=0)] = 30.0
+    max_job_mb: Annotated[Positive, Field(le=512)] = 32
+    retention_days: Span = 30.0
     replay_days: Seconds = 400.0
 
 
@@ -106,7 +132,7 @@ class Workers(Section):
     """The pool of worker processes. A maximum of 0 is none."""
 
     processes: Annotated[Count, Field(le=64)] = 2
-    connections: Annotated[Count, Field(ge=1, le=256)] = 4
+    connections: Annotated[Positive, Field(le=256)] = 4
     drain_timeout: Seconds = 30.0
     max_jobs: Count = 0
     max_age: Seconds = 0.0
@@ -118,18 +144,20 @@ class Api(Section):
 
     enabled: bool = True
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
-    port: Port = 8080
+    port: Annotated[Count, Field(le=65535)] = 8080
     socket: OptionalPath = None
-    threads: Annotated[Count, Field(ge=1, le=64)] = 4
-    max_body_mb: Annotated[Count, Field(ge=1, le=512)] = 8
+    threads: Annotated[Positive, Field(le=64)] = 4
+    max_body_mb: Annotated[Positive, Field(le=512)] = 8
 
 
 class Contacts(Section):
     """Where the addresses come from."""
 
-    url: SecretStr = SecretStr("sqlite:///contacts.db")
+    url: Annotated[SecretStr, AfterValidator(_contact_url)] = SecretStr("sqlite:///contacts.db")
     url_file: OptionalPath = None
-    query: str = "SELECT id, email, name FROM contacts WHERE id IN :contact_ids"
+    query: Annotated[str, AfterValidator(_contact_query)] = (
+        "SELECT id, email, name FROM contacts WHERE id IN :contact_ids"
+    )
 
 
 class Templates(Section):
@@ -146,16 +174,7 @@ class Mail(Section):
     envelope_from: Annotated[str, AfterValidator(_bare_address)] = ""
     unknown: Literal["hold", "resend"] = "hold"
     max_age: Seconds = 432_000.0
-    retry_delays: Annotated[tuple[Annotated[Seconds, Field(gt=0)], ...], Field(min_length=1)] = (
-        60.0,
-        300.0,
-        900.0,
-        3600.0,
-        7200.0,
-        14_400.0,
-        28_800.0,
-        57_600.0,
-    )
+    retry_delays: Delays = (60.0, 300.0, 900.0, 3600.0, 7200.0, 14_400.0, 28_800.0, 57_600.0)
     outbox: OptionalPath = None
 
 
@@ -164,7 +183,7 @@ class Smtp(Section):
 
     host: str = ""
     tls: Literal["starttls", "implicit", "none"] = "starttls"
-    port: Annotated[Port, Field(ge=1)] = Field(
+    port: Annotated[Positive, Field(le=65535)] = Field(
         default_factory=lambda section: _TLS_PORTS[section.get("tls", "starttls")]
     )
     username: str = ""
@@ -172,10 +191,10 @@ class Smtp(Section):
     password_file: OptionalPath = None
     ca_file: OptionalPath = None
     helo_name: str = ""
-    mails_per_connection: Annotated[Count, Field(ge=1)] = 100
-    connect_timeout: Annotated[Seconds, Field(gt=0)] = 30.0
-    command_timeout: Annotated[Seconds, Field(gt=0)] = 300.0
-    data_timeout: Annotated[Seconds, Field(gt=0)] = 600.0
+    mails_per_connection: Positive = 100
+    connect_timeout: Span = 30.0
+    command_timeout: Span = 300.0
+    data_timeout: Span = 600.0
 
 
 class Log(Section):
@@ -189,16 +208,16 @@ class Log(Section):
 class Config(Section):
     """The whole configuration; ``Config()`` is all defaults."""
 
-    daemon: Daemon = Daemon()
-    redis: Redis = Redis()
-    queue: Queue = Queue()
-    workers: Workers = Workers()
-    api: Api = Api()
+    daemon: Daemon = Field(default_factory=Daemon)
+    redis: Redis = Field(default_factory=Redis)
+    queue: Queue = Field(default_factory=Queue)
+    workers: Workers = Field(default_factory=Workers)
+    api: Api = Field(default_factory=Api)
     contacts: Contacts | None = None
-    templates: Templates = Templates()
-    mail: Mail = Mail()
+    templates: Templates = Field(default_factory=Templates)
+    mail: Mail = Field(default_factory=Mail)
     smtp: Smtp | None = None
-    log: Log = Log()
+    log: Log = Field(default_factory=Log)
 
     @property
     def outbox(self) -> Path:

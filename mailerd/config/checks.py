@@ -1,0 +1,69 @@
+"""
+What must be right between settings that are each right by themselves.
+
+Looks at files only to see that they are there. Called by ``loading.py`` with a valid ``Config``. A check
+names the settings it judges by, and is left out when one of those is wrong: its answer would be noise.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+from mailerd.config.model import Config
+from mailerd.config.urls import is_loopback
+from mailerd.errors import Problem
+
+
+def cross_problems(config: Config, wrong: set[str]) -> list[Problem]:
+    """Every problem between settings, but for those that rest on the settings in ``wrong``."""
+    return [problem for needs, check in _CHECKS if not wrong & needs for problem in check(config)]
+
+
+def _transport_given(config: Config) -> Iterator[Problem]:
+    if config.smtp and "transport" not in config.mail.model_fields_set:
+        yield Problem(
+            "mail.transport", 'must be set where [smtp] is given: "smtp" to send, "none" to send nothing'
+        )
+
+
+def _smtp_host(config: Config) -> Iterator[Problem]:
+    if config.mail.transport == "smtp" and not (config.smtp and config.smtp.host):
+        yield Problem("smtp.host", 'must name the server that takes the mail when mail.transport is "smtp"')
+
+
+def _from(config: Config) -> Iterator[Problem]:
+    if config.mail.transport != "none" and not config.mail.from_:
+        yield Problem(
+            "mail.from",
+            f'must be set when mail.transport is "{config.mail.transport}": "News <news@example.com>"',
+        )
+
+
+def _login(config: Config) -> Iterator[Problem]:
+    if config.smtp and bool(config.smtp.username) != bool(config.smtp.password):
+        missing, given = ("password", "username") if config.smtp.username else ("username", "password")
+        yield Problem(f"smtp.{missing}", f"must be set where smtp.{given} is")
+
+
+def _ca_file(config: Config) -> Iterator[Problem]:
+    if config.smtp and config.smtp.ca_file and not os.access(config.smtp.ca_file, os.R_OK):
+        yield Problem("smtp.ca_file", f"cannot read {config.smtp.ca_file}")
+
+
+def _api_host(config: Config) -> Iterator[Problem]:
+    if config.api.enabled and not config.api.socket and not is_loopback(config.api.host):
+        yield Problem(
+            "api.host",
+            f"must be a loopback address as long as no [[api.keys]] guard the door, not {config.api.host}",
+        )
+
+
+_CHECKS: tuple[tuple[set[str], Callable[[Config], Iterator[Problem]]], ...] = (
+    ({"mail", "mail.transport"}, _transport_given),
+    ({"mail", "mail.transport", "smtp", "smtp.host"}, _smtp_host),
+    ({"mail", "mail.transport", "mail.from"}, _from),
+    ({"smtp", "smtp.username", "smtp.password"}, _login),
+    ({"smtp.ca_file"}, _ca_file),
+    ({"api", "api.host", "api.socket", "api.enabled", "api.keys"}, _api_host),
+)
