@@ -8,6 +8,7 @@ into these at the door of the one room that uses it.
     MailerdError                    70  anything below
     ├── ConfigurationError          78  the configuration cannot be used; lists every problem
     ├── CannotBind                  71  the listening address is taken or not ours
+    ├── BoardHeld                   70  another daemon has the state directory
     ├── RedisNotReachable           69  no Redis within redis.startup_timeout
     ├── RedisRefused                78  Redis is there but does not let us in, or must not be used
     ├── RedisUnavailable            69  a passing fault of Redis; tenacity tries again
@@ -22,6 +23,7 @@ into these at the door of the one room that uses it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 EXIT_CLEAN = 0
 EXIT_NO = 1
@@ -67,6 +69,14 @@ class CannotBind(MailerdError):
     """The listening address cannot be used."""
 
     exit_code = EXIT_BIND
+
+
+class BoardHeld(MailerdError):
+    """Another daemon has the state directory; ``holder`` is the process id that it gave."""
+
+    def __init__(self, state_dir: Path, holder: int) -> None:
+        super().__init__(f"{state_dir} is in use by another mailerd (pid {holder})")
+        self.holder = holder
 
 
 class RedisUnavailable(MailerdError):

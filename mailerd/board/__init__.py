@@ -1,0 +1,23 @@
+"""
+The board: what every worker is doing, in a mapped file that outlives the worker and the daemon.
+
+One slot per worker, written by the worker's own code, read by the supervisor (is it alive?), by main (what
+had it done?) and by the daemon's next life. It is the only truth about both. Knows no Redis and starts no
+process.
+"""
+
+from mailerd.board.file import Board
+from mailerd.board.slot import Slot
+from mailerd.board.values import Death, Group, GroupRemains, Phase, RecipientRemains, Remains, SlotState
+
+__all__ = [
+    "Board",
+    "Death",
+    "Group",
+    "GroupRemains",
+    "Phase",
+    "RecipientRemains",
+    "Remains",
+    "Slot",
+    "SlotState",
+]

@@ -1,0 +1,182 @@
+"""
+One slot of the board: where each field lies, and in which order it is written.
+
+Every field has one writer and no lock; a group's payload is written before the one byte that makes it count.
+Knows nothing of files or processes; ``file.py`` hands it the mapped memory.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from typing import Generic, TypeVar
+
+from mailerd.board.values import Group, GroupRemains, Phase, RecipientRemains, Remains, SlotState
+from mailerd.outcome import Kind, Outcome
+
+# Inside a slot: numbers first, then texts, each a length (2 bytes) and room for its bytes.
+_STATE_AT, _STOP_AT, _OPEN_AT, _COUNT_AT = 8, 9, 10, 12
+_INCARNATION_AT, _INCARNATION_ROOM = 48, 32
+_CLIENT_AT, _BATCH_AT, _NAME_ROOM = 82, 212, 128
+_SLOT_SIZE = 344
+# Inside the entry of one recipient.
+_PHASE_AT, _ATTEMPTS_AT = 0, 2
+_KIND_AT, _KIND_ROOM = 4, 16
+_PROVIDER_AT, _PROVIDER_ROOM = 22, 128
+_REASON_AT, _REASON_ROOM = 152, 200
+_CONTACT_AT, _CONTACT_ROOM = 354, 1024
+_ENTRY_SIZE = 1384
+
+_U16 = struct.Struct("@H")
+_Number = TypeVar("_Number", int, float)
+
+
+class _Cell(Generic[_Number]):
+    """A number at a fixed place of a slot, aligned so that no reader sees half of it."""
+
+    def __init__(self, code: str, offset: int) -> None:
+        self._struct = struct.Struct(f"@{code}")
+        self._offset = offset
+
+    def __get__(self, slot: Slot, _: type[Slot]) -> _Number:
+        value: _Number = self._struct.unpack_from(slot.memory, slot.base + self._offset)[0]
+        return value
+
+    def __set__(self, slot: Slot, value: _Number) -> None:
+        self._struct.pack_into(slot.memory, slot.base + self._offset, value)
+
+
+class Slot:
+    """
+    The place of one worker on the board; ``number`` counts from 1.
+
+    ``deadline``: CLOCK_MONOTONIC seconds by which the worker will have written a new one, 0 for none;
+    whoever is late counts as wedged. ``progress``: when something was last settled. ``jobs``: how many
+    it has worked on. ``settled``: how many recipients it has settled. All of this life only.
+    """
+
+    pid: _Cell[int] = _Cell("I", 0)
+    generation: _Cell[int] = _Cell("I", 4)
+    deadline: _Cell[float] = _Cell("d", 16)
+    progress: _Cell[float] = _Cell("d", 24)
+    jobs: _Cell[int] = _Cell("Q", 32)
+    settled: _Cell[int] = _Cell("Q", 40)
+
+    def __init__(self, memory: mmap.mmap, base: int, number: int, connections: int) -> None:
+        self.memory = memory
+        self.base = base
+        self.number = number
+        self.connections = connections
+
+    @property
+    def state(self) -> SlotState:
+        """What the worker is doing."""
+        return SlotState(self.memory[self.base + _STATE_AT])
+
+    @state.setter
+    def state(self, state: SlotState) -> None:
+        self.memory[self.base + _STATE_AT] = state
+
+    @property
+    def stop_flag(self) -> bool:
+        """Whether nothing more may be handed over; looked at before each hand-over."""
+        return self.memory[self.base + _STOP_AT] != 0
+
+    @stop_flag.setter
+    def stop_flag(self, raised: bool) -> None:
+        self.memory[self.base + _STOP_AT] = raised
+
+    @property
+    def incarnation(self) -> str:
+        """The name of this life of the worker: at most 32 ASCII characters, never used again."""
+        return self._read(_INCARNATION_AT)
+
+    def open(self, incarnation: str, generation: int, deadline: float) -> None:
+        """Prepare the slot for a new worker, before it is forked; what a former one left is forgotten."""
+        self.clear_group()
+        self._write(_INCARNATION_AT, _INCARNATION_ROOM, incarnation)
+        self.pid = self.jobs = self.settled = 0
+        self.generation = generation
+        self.progress = 0.0
+        self.deadline = deadline
+        self.stop_flag = False
+        self.state = SlotState.BOOTING
+
+    def close(self) -> None:
+        """Leave the slot empty; its remains have been read."""
+        self.clear_group()
+        self.deadline = 0.0
+        self.pid = 0
+        self.state = SlotState.EMPTY
+
+    def begin_group(self, group: Group) -> None:
+        """Note who is in hand, each CLAIMED; to be called before the recipients are claimed in the ledger."""
+        if len(group.contact_ids) > self.connections:
+            raise ValueError(f"a group has at most {self.connections} recipients")
+        self.clear_group()
+        self._write(_CLIENT_AT, _NAME_ROOM, group.client_id)
+        self._write(_BATCH_AT, _NAME_ROOM, group.batch_id)
+        for index, (contact_id, attempts) in enumerate(zip(group.contact_ids, group.attempts, strict=True)):
+            entry = self._entry(index)
+            self.memory[self.base + entry + _PHASE_AT] = Phase.CLAIMED
+            _U16.pack_into(self.memory, self.base + entry + _ATTEMPTS_AT, attempts)
+            self._write(entry + _CONTACT_AT, _CONTACT_ROOM, contact_id)
+        _U16.pack_into(self.memory, self.base + _COUNT_AT, len(group.contact_ids))
+        self.memory[self.base + _OPEN_AT] = 1
+
+    def hand_over(self, index: int) -> None:
+        """Note, with a single byte, that from now on the recipient may have the mail."""
+        self.memory[self.base + self._entry(index) + _PHASE_AT] = Phase.HANDED_OVER
+
+    def answer(self, index: int, outcome: Outcome) -> None:
+        """Note what became of the recipient; too long a reason or id is cut."""
+        entry = self._entry(index)
+        self._write(entry + _KIND_AT, _KIND_ROOM, outcome.kind)
+        self._write(entry + _PROVIDER_AT, _PROVIDER_ROOM, outcome.provider_id)
+        self._write(entry + _REASON_AT, _REASON_ROOM, outcome.reason)
+        self.memory[self.base + entry + _PHASE_AT] = Phase.OUTCOME
+
+    def clear_group(self) -> None:
+        """Forget the group: everybody in it is settled."""
+        self.memory[self.base + _OPEN_AT] = 0
+
+    def read_group(self) -> GroupRemains | None:
+        """The group in hand; meant for another process after the owner's death."""
+        if not self.memory[self.base + _OPEN_AT]:
+            return None
+        count = _U16.unpack_from(self.memory, self.base + _COUNT_AT)[0]
+        recipients = tuple(self._recipient(self._entry(index)) for index in range(count))
+        return GroupRemains(self._read(_CLIENT_AT), self._read(_BATCH_AT), recipients)
+
+    def remains(self) -> Remains:
+        """What the worker that had this slot left; to be read after its death."""
+        return Remains(self.incarnation, self.read_group())
+
+    def _entry(self, index: int) -> int:
+        return _SLOT_SIZE + index * _ENTRY_SIZE
+
+    def _recipient(self, entry: int) -> RecipientRemains:
+        phase = Phase(self.memory[self.base + entry + _PHASE_AT])
+        attempts = _U16.unpack_from(self.memory, self.base + entry + _ATTEMPTS_AT)[0]
+        outcome = None
+        if phase is Phase.OUTCOME:
+            kind = Kind(self._read(entry + _KIND_AT))
+            outcome = Outcome(kind, self._read(entry + _REASON_AT), self._read(entry + _PROVIDER_AT))
+        return RecipientRemains(self._read(entry + _CONTACT_AT), attempts, phase, outcome)
+
+    def _write(self, offset: int, room: int, text: str) -> None:
+        at, raw = self.base + offset, text.encode()
+        if len(raw) > room:
+            raw = raw[:room].decode(errors="ignore").encode()
+        self.memory[at + 2 : at + 2 + len(raw)] = raw
+        _U16.pack_into(self.memory, at, len(raw))
+
+    def _read(self, offset: int) -> str:
+        at = self.base + offset
+        length = _U16.unpack_from(self.memory, at)[0]
+        return self.memory[at + 2 : at + 2 + length].decode()
+
+
+def slot_size(connections: int) -> int:
+    """The bytes of one slot whose groups have at most ``connections`` recipients."""
+    return _SLOT_SIZE + connections * _ENTRY_SIZE

@@ -1,0 +1,76 @@
+"""What the board tells, as values; pure data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+from mailerd.outcome import Outcome
+
+
+class SlotState(IntEnum):
+    """What the worker of a slot is doing."""
+
+    EMPTY = 0
+    BOOTING = 1
+    IDLE = 2
+    WORKING = 3
+    SENDING = 4
+    WAITING = 5
+    LEAVING = 6
+
+
+class Phase(IntEnum):
+    """How far one recipient of the group in hand has come."""
+
+    CLAIMED = 1
+    HANDED_OVER = 2
+    OUTCOME = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The recipients that a worker takes in hand together; ``attempts`` are those before this one."""
+
+    client_id: str
+    batch_id: str
+    contact_ids: Sequence[str]
+    attempts: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientRemains:
+    """How far one recipient had come; ``outcome`` is there in the phase OUTCOME only."""
+
+    contact_id: str
+    attempts: int
+    phase: Phase
+    outcome: Outcome | None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRemains:
+    """The group that was in hand."""
+
+    client_id: str
+    batch_id: str
+    recipients: tuple[RecipientRemains, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Remains:
+    """What a dead incarnation left: the group that it had in hand, if any."""
+
+    incarnation: str
+    group: GroupRemains | None
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """The end of a worker: ``how`` says it in words (``exit code 0``, ``killed by SIGKILL``)."""
+
+    slot: int
+    incarnation: str
+    remains: Remains
+    how: str

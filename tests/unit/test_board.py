@@ -1,0 +1,203 @@
+"""The board: what a worker writes is what its heirs read, at every moment of its life."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from mailerd.board import Board, Group, Phase, Remains, Slot, SlotState
+from mailerd.errors import BoardHeld, ConfigurationError
+from mailerd.outcome import Kind, Outcome
+
+GROUP = Group("acme", "batch-1", ["ann", "böb", "x" * 256], [0, 3, 0])
+SENT = Outcome(Kind.SENT, "250 2.0.0 Ok: queued as 4F2", "4F2")
+
+
+def phases(slot: Slot) -> list[Phase]:
+    group = slot.read_group()
+    return [recipient.phase for recipient in group.recipients] if group else []
+
+
+def test_a_group_is_read_as_it_was_written(tmp_path: Path) -> None:
+    """Names, attempts, phases and outcomes of a group come back whole."""
+    slot = Board.create(tmp_path, 4, 3).slots[2]
+    slot.open("incarnation-1", 1, 0.0)
+
+    slot.begin_group(GROUP)
+    slot.hand_over(0)
+    slot.hand_over(1)
+    slot.answer(1, SENT)
+
+    group = slot.read_group()
+    assert group is not None
+    assert (group.client_id, group.batch_id) == ("acme", "batch-1")
+    assert [recipient.contact_id for recipient in group.recipients] == ["ann", "böb", "x" * 256]
+    assert [recipient.attempts for recipient in group.recipients] == [0, 3, 0]
+    assert phases(slot) == [Phase.HANDED_OVER, Phase.OUTCOME, Phase.CLAIMED]
+    assert [recipient.outcome for recipient in group.recipients] == [None, SENT, None]
+
+
+def test_a_cleared_group_is_gone(tmp_path: Path) -> None:
+    """After ``clear_group``, and in a slot opened anew, nobody is in hand."""
+    slot = Board.create(tmp_path, 1, 3).slots[0]
+    slot.open("incarnation-1", 1, 0.0)
+    slot.begin_group(GROUP)
+    slot.clear_group()
+
+    assert slot.read_group() is None
+
+    slot.begin_group(GROUP)
+    slot.open("incarnation-2", 1, 0.0)
+
+    assert slot.remains() == Remains("incarnation-2", None)
+
+
+def test_too_long_texts_are_cut_between_characters(tmp_path: Path) -> None:
+    """A reason longer than its room is cut at a whole character, and the neighbours stay intact."""
+    slot = Board.create(tmp_path, 1, 3).slots[0]
+    slot.begin_group(GROUP)
+    slot.answer(0, Outcome(Kind.DEFERRED, "a" + "é" * 200, "p" * 300))
+
+    group = slot.read_group()
+    assert group is not None
+    assert group.recipients[0].outcome == Outcome(Kind.DEFERRED, "a" + "é" * 99, "p" * 128)
+    assert group.recipients[1].contact_id == "böb"
+
+
+def test_the_longest_ids_fit(tmp_path: Path) -> None:
+    """Client, batch and contact ids of the greatest length, in the widest characters, are kept whole."""
+    slot = Board.create(tmp_path, 1, 1).slots[0]
+    slot.begin_group(Group("c" * 128, "b" * 128, ["😀" * 256], [65_535]))
+
+    group = slot.read_group()
+    assert group is not None
+    assert (group.client_id, group.batch_id) == ("c" * 128, "b" * 128)
+    assert group.recipients[0].contact_id == "😀" * 256
+    assert group.recipients[0].attempts == 65_535
+
+
+def test_a_group_has_at_most_as_many_recipients_as_connections(tmp_path: Path) -> None:
+    """A larger group is refused before anything is written into the next slot."""
+    board = Board.create(tmp_path, 2, 2)
+
+    with pytest.raises(ValueError, match="at most 2"):
+        board.slots[0].begin_group(GROUP)
+
+    assert board.slots[1].read_group() is None
+
+
+def test_numbers_and_flags_do_not_touch_each_other(tmp_path: Path) -> None:
+    """Every number of a slot is kept by itself, also beside a neighbour that is full."""
+    board = Board.create(tmp_path, 2, 3)
+    slot, neighbour = board.slots
+    slot.open("a" * 32, 7, 12.5)
+    slot.pid, slot.jobs, slot.settled, slot.progress = 4_194_304, 3, 2**40, 99.25
+    slot.state, slot.stop_flag = SlotState.SENDING, True
+    neighbour.open("b" * 32, 8, 1.0)
+    board.heartbeat = 5.5
+
+    assert (slot.pid, slot.generation, slot.jobs, slot.settled) == (4_194_304, 7, 3, 2**40)
+    assert (slot.deadline, slot.progress, slot.state) == (12.5, 99.25, SlotState.SENDING)
+    assert (slot.stop_flag, neighbour.stop_flag) == (True, False)
+    assert (slot.incarnation, neighbour.incarnation) == ("a" * 32, "b" * 32)
+    assert board.heartbeat == 5.5
+
+
+def test_another_process_reads_what_a_killed_worker_wrote(tmp_path: Path) -> None:
+    """What a worker wrote right before its SIGKILL is what its parent reads."""
+    slot = Board.create(tmp_path, 1, 3).slots[0]
+    slot.open("incarnation-1", 1, 0.0)
+    child = os.fork()
+    if child == 0:
+        slot.begin_group(GROUP)
+        slot.hand_over(2)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    os.waitpid(child, 0)
+
+    assert phases(slot) == [Phase.CLAIMED, Phase.CLAIMED, Phase.HANDED_OVER]
+
+
+def test_the_next_life_reads_the_remains(tmp_path: Path) -> None:
+    """A new board, even of other dimensions, finds what the workers of the lives before had in hand."""
+    for life in ("first", "second"):
+        board = Board.create(tmp_path, 4, 3)
+        board.slots[1].open(life, 1, 0.0)
+        board.slots[1].begin_group(GROUP)
+        board.close()
+
+    Board.create(tmp_path, 2, 1)
+
+    remains = {left.incarnation: left.group for left in Board.previous(tmp_path)}
+    assert remains.keys() == {"first", "second"}
+    assert all(group and group.batch_id == "batch-1" for group in remains.values())
+
+    Board.forget_previous(tmp_path)
+
+    assert Board.previous(tmp_path) == []
+
+
+def test_a_life_whose_workers_all_left_has_no_remains(tmp_path: Path) -> None:
+    """A slot that was closed tells nothing to the next life."""
+    board = Board.create(tmp_path, 1, 1)
+    board.slots[0].open("first", 1, 0.0)
+    board.slots[0].close()
+    board.close()
+
+    Board.create(tmp_path, 1, 1)
+
+    assert Board.previous(tmp_path) == []
+
+
+def test_a_board_from_before_the_last_boot_names_only_the_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a reboot nobody knows which pages reached the disk, so no phase of that board is believed."""
+    board = Board.create(tmp_path, 1, 3)
+    board.slots[0].open("first", 1, 0.0)
+    board.slots[0].begin_group(GROUP)
+    board.close()
+    monkeypatch.setattr("mailerd.board.file._boot", lambda: b"another boot".ljust(48, b"\0"))
+
+    Board.create(tmp_path, 1, 3)
+
+    assert Board.previous(tmp_path) == [Remains("first", None)]
+
+
+def test_an_unreadable_file_is_no_board(tmp_path: Path) -> None:
+    """A file of another layout, or cut short, is passed over."""
+    (tmp_path / "board.previous.1").write_bytes(b"short")
+    (tmp_path / "board.previous.2").write_bytes(b"x" * 10_000)
+
+    assert Board.previous(tmp_path) == []
+
+
+def test_a_state_directory_belongs_to_one_daemon(tmp_path: Path) -> None:
+    """The second taker is told who holds it, until every process of the first has let go."""
+    board = Board.create(tmp_path, 1, 1)
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(write)
+        os.read(read, 1)
+        os._exit(0)
+    os.close(read)
+    board.close()
+
+    with pytest.raises(BoardHeld, match=f"pid {os.getpid()}"):
+        Board.create(tmp_path, 1, 1)
+
+    os.close(write)
+    os.waitpid(child, 0)
+    Board.create(tmp_path, 1, 1).close()
+
+
+def test_a_state_directory_that_cannot_be_made_is_a_problem_of_the_configuration(tmp_path: Path) -> None:
+    """The problem names the key and the path."""
+    (tmp_path / "file").touch()
+
+    with pytest.raises(ConfigurationError, match=r"daemon\.state_dir: .*file"):
+        Board.create(tmp_path / "file" / "state", 1, 1)
