@@ -7,6 +7,7 @@ wait, a ``Stop``. Nothing else in mailerd calls ``time``. A leaf that imports no
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import time
@@ -65,5 +66,8 @@ class Stop:
     def wait(self, seconds: float) -> bool:
         """Wait at most ``seconds``; return at once, with True, when the stop was asked for."""
         if not self._raised and seconds > 0:
-            select.select([self._read], [], [], seconds)
+            # Not select(2), which fails from descriptor 1024 on.
+            poll = select.poll()
+            poll.register(self._read, select.POLLIN)
+            poll.poll(math.ceil(seconds * 1000))
         return self._raised

@@ -7,8 +7,10 @@ HTTP bodies and foreign ``LPUSH``es pass the same two steps: ``parse_json`` (is 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,12 +21,19 @@ from mailerd.errors import JobRejected, NotJson, Problem
 
 MAX_VARIABLES_BYTES = 64 * 1024
 MAX_CONTACT_ID = 256
+MAX_NESTING = 100
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")
+_TOO_DEEP = "not JSON that we take: nested too deeply"
 _NAME_RULE = "1 to 128 of A-Z a-z 0-9 . _ @ + -, beginning with a letter or digit"
-# Control characters, and halves of surrogate pairs, which no UTF-8 can carry.
-_FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+# Halves of surrogate pairs, which no UTF-8 can carry, come in only as escapes.
+_SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+# Python's own parser of ISO 8601 takes many forms that RFC 3339 does not know.
+_RFC_3339 = re.compile(
+    "[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,20 +83,20 @@ class EmailJob:
         return content.hexdigest()
 
     def summary(self, ids: int = 10) -> str:
-        """The job in the form of the log line; addresses among the ids are masked."""
+        """The job in the form of the log line; an id with ``@`` is masked."""
         shown = " ".join(mask(contact) for contact in self.contact_ids[:ids])
         rest = len(self.contact_ids) - ids
         more = f" +{rest} more" if rest > 0 else ""
         return (
-            f"{{ClientID:{self.client_id} ContactIDs:[{shown}{more}] "
-            f"TemplateID:{self.template_id} BatchID:{self.batch_id}}}"
+            f"{{ClientID:{mask(self.client_id)} ContactIDs:[{shown}{more}] "
+            f"TemplateID:{mask(self.template_id)} BatchID:{mask(self.batch_id)}}}"
         )
 
 
-def mask(contact_id: str) -> str:
-    """A contact id as logs may show it: of an address only its first letter and its domain."""
-    local, at, domain = contact_id.partition("@")
-    return f"{local[:1]}***@{domain}" if at else contact_id
+def mask(name: str) -> str:
+    """An id as logs may show it: of an address only its first letter and its domain."""
+    local, at, domain = name.rpartition("@")
+    return f"{local[:1]}***@{domain}" if at else name
 
 
 def parse_job(raw: bytes) -> EmailJob:
@@ -101,23 +110,34 @@ def parse_job(raw: bytes) -> EmailJob:
 
 def parse_json(raw: bytes) -> Any:
     """
-    Strict JSON (RFC 8259): UTF-8, no NaN or Infinity, no key twice, no endless nesting.
+    Strict JSON (RFC 8259): UTF-8, no NaN or Infinity, no key twice, no half of a surrogate pair.
 
+    It may nest ``MAX_NESTING`` deep: Python's own limit depends on how deep the caller's stack is.
     Raises ``NotJson`` with a sentence that says what is wrong with it.
     """
     try:
-        return json.loads(raw.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+        value = json.loads(
+            raw.decode("utf-8"),
+            object_pairs_hook=_unique,
+            parse_constant=_no_constant,
+            parse_float=_finite,
+        )
     except UnicodeDecodeError as error:
         raise NotJson(f"not UTF-8: byte {error.start} is not valid") from None
     except RecursionError:
-        raise NotJson("not JSON that we take: nested too deeply") from None
+        raise NotJson(_TOO_DEEP) from None
     except ValueError as error:
         raise NotJson(f"not JSON: {error}") from None
+    if raw.count(b"[") + raw.count(b"{") > MAX_NESTING and _nests_too_deep(value):
+        raise NotJson(_TOO_DEEP)
+    if _SURROGATE_ESCAPE.search(raw) and _SURROGATE.search(json.dumps(value, ensure_ascii=False)):
+        raise NotJson("not JSON that we take: a string holds half a surrogate pair")
+    return value
 
 
 def job_from(value: Any) -> EmailJob:
     """
-    The job that parsed JSON stands for; extra fields are ignored.
+    The job that what ``parse_json`` returned stands for; extra fields are ignored.
 
     Raises ``JobRejected`` with every problem, each with its field.
     """
@@ -151,8 +171,23 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(fields) != len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"the key {twice!r} stands twice in one object")
+        raise ValueError(f"the key {twice[:100]!r} stands twice in one object")
     return fields
+
+
+def _nests_too_deep(value: Any) -> bool:
+    containers: list[Any] = [[value]]
+    for _ in range(MAX_NESTING + 1):
+        inner = (item.values() if isinstance(item, dict) else item for item in containers)
+        containers = [item for items in inner for item in items if isinstance(item, (dict, list))]
+    return bool(containers)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"the number {text[:100]} is too large")
+    return number
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -179,7 +214,7 @@ def _contacts(value: dict[str, Any]) -> list[Problem]:
     for index, contact in enumerate(contacts):
         if not isinstance(contact, str):
             return [Problem(f"contact_ids[{index}]", "must be a string")]
-        if not 0 < len(contact) <= MAX_CONTACT_ID or _FORBIDDEN.search(contact):
+        if not 0 < len(contact) <= MAX_CONTACT_ID or _CONTROL.search(contact):
             rule = f"must have 1 to {MAX_CONTACT_ID} characters and no control characters"
             return [Problem(f"contact_ids[{index}]", rule)]
     return []
@@ -191,9 +226,7 @@ def _variables(value: dict[str, Any]) -> list[Problem]:
         return []
     if not isinstance(variables, dict):
         return [Problem("variables", "must be an object")]
-    text = json.dumps(variables, ensure_ascii=False)
-    if _SURROGATE.search(text):
-        return [Problem("variables", "holds half a surrogate pair")]
+    text = json.dumps(variables, ensure_ascii=False, separators=(",", ":"))
     if len(text.encode()) > MAX_VARIABLES_BYTES:
         return [Problem("variables", f"must be at most {MAX_VARIABLES_BYTES // 1024} KB")]
     return []
@@ -203,10 +236,9 @@ def _expiry(value: dict[str, Any], problems: list[Problem]) -> datetime | None:
     text = value.get("expires_at")
     if text is None:
         return None
-    try:
-        expires_at = datetime.fromisoformat(text)
-    except (TypeError, ValueError):
-        expires_at = None
-    if expires_at is None or expires_at.tzinfo is None:
-        problems.append(Problem("expires_at", "must be an RFC 3339 time with its zone, 2026-01-31T12:00:00Z"))
-    return expires_at
+    if isinstance(text, str) and _RFC_3339.fullmatch(text):
+        # A date that the calendar does not have is refused below, with the same words.
+        with contextlib.suppress(ValueError):
+            return datetime.fromisoformat(text.upper())
+    problems.append(Problem("expires_at", "must be an RFC 3339 time with its zone, 2026-01-31T12:00:00Z"))
+    return None
