@@ -1,6 +1,4 @@
-"""
-The values that the queue hands to the API, the commands and the workers; pure data, no Redis.
-"""
+"""The values that the queue hands to the API, the commands and the workers; pure data, no Redis."""
 
 from __future__ import annotations
 
@@ -68,7 +66,6 @@ class RecipientView:
     contact_id: str
     state: State
     reason: str
-    message_id: str
     time: float
 
 
@@ -89,8 +86,15 @@ class UnknownRecipient:
     client_id: str
     batch_id: str
     contact_id: str
-    message_id: str
     since: float
+
+
+class Resolution(StrEnum):
+    """What an operator found out about a recipient of unknown outcome."""
+
+    SENT = "sent"
+    FAILED = "failed"
+    RESEND = "resend"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,169 @@
+"""
+Claims: taking a job from the queue into this worker's own hand, and the only four ways to let go of it.
+
+A job is at every moment in exactly one list. ``take`` is one round trip that first looks into the own hand
+(an answer may have been lost) and then blocks in the server; ``ack``, ``give_back``, ``bury`` and the rest
+that an ack may put aside end the claim, each in one script that proves that it was still ours.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from uuid import uuid4
+
+import redis
+
+from mailerd.config import Config
+from mailerd.errors import LeaseLost
+from mailerd.queue.connection import Patience, connect, translated
+from mailerd.queue.keys import Keys
+from mailerd.queue.lease import Lease
+from mailerd.queue.payloads import Slice, job_id
+from mailerd.queue.scripts import Argument, run
+
+# How long the server holds an empty-handed worker (seconds): an idle worker costs one command in that time.
+BLOCK = 5
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A job in hand, and the receipt for it: its exact bytes in the list of that incarnation."""
+
+    raw: bytes
+    jid: str
+    incarnation: str
+
+
+class Taker:
+    """
+    Takes one job at a time over a connection of its own, which may block in the server.
+
+    ``unblock`` may be called from another thread, also while ``take`` blocks.
+    """
+
+    def __init__(self, config: Config, keys: Keys, client: redis.Redis, patience: Patience) -> None:
+        self._keys = keys
+        self._brpop = config.queue.fetch == "brpop"
+        self._client = client
+        self._patience = patience
+        self._blocking = connect(config.redis, timeout=BLOCK + 5)
+        self._connection: Any = None  # redis-py's Connection, whose methods carry no types
+        self._client_id = 0
+        self._more_in_hand = True
+
+    def take(self, lease: Lease) -> Claim | None:
+        """
+        The next job, or None when there was none for a while or ``unblock`` was called.
+
+        Raises ``RedisUnavailable``.
+        """
+        try:
+            raw = self._look_and_take(lease)
+        except redis.exceptions.OutOfMemoryError:
+            with translated():
+                raw = run(self._client, "take", [self._keys.queue, self._keys.hand(lease.incarnation)])
+        return Claim(raw, job_id(raw), lease.incarnation) if raw is not None else None
+
+    def unblock(self) -> None:
+        """Make a blocked ``take`` return at once. Raises ``RedisUnavailable``."""
+        if self._client_id:
+            with translated():
+                self._client.client_unblock(self._client_id)
+
+    def hang_up(self) -> None:
+        """Break the connection under a blocked ``take``: for a stop while Redis does not answer."""
+        connection = self._connection
+        if connection is not None:
+            with suppress(OSError, AttributeError):
+                connection._sock.shutdown(2)  # noqa: SLF001 - the only door to it
+
+    def _look_and_take(self, lease: Lease) -> Any:
+        hand = self._keys.hand(lease.incarnation)
+        look = ("LINDEX", hand, -1)
+        if self._more_in_hand:
+            (held,) = self._exchange(look)
+            self._more_in_hand = held is not None
+            if held is not None:
+                return held
+        if self._brpop:
+            return self._pop(lease, hand)
+        held, moved = self._exchange(look, ("BLMOVE", self._keys.queue, hand, "RIGHT", "LEFT", BLOCK))
+        # After a lost answer there may be one of each: the older first, the other with the next look.
+        self._more_in_hand = held is not None
+        return held if held is not None else moved
+
+    def _pop(self, lease: Lease, hand: str) -> bytes | None:
+        (popped,) = self._exchange(("BRPOP", self._keys.queue, BLOCK))
+        if popped is None:
+            return None
+        arguments: list[Argument] = [lease.milliseconds, popped[1]]
+        keys = [self._keys.lease(lease.incarnation), hand]
+        self._patience.call(lambda: run(self._client, "record", keys, arguments))
+        raw: bytes = popped[1]
+        return raw
+
+    def _exchange(self, *commands: tuple[Any, ...]) -> list[Any]:
+        """One write, one answer each; an answer that does not come costs the connection."""
+        with translated():
+            connection = self._open()
+            try:
+                connection.send_packed_command(connection.pack_commands(commands))
+                return [connection.read_response() for _ in commands]
+            except BaseException:
+                connection.disconnect()
+                self._more_in_hand = True
+                raise
+
+    def _open(self) -> Any:
+        if self._connection is None:
+            self._connection = self._blocking.connection_pool.get_connection()
+        if not self._connection.is_connected:
+            self._connection.connect()
+            self._connection.send_command("CLIENT", "ID")
+            self._client_id = self._connection.read_response()
+        return self._connection
+
+
+class Claims:
+    """The ways to end a claim. Each raises ``LeaseLost`` when the claim is no longer this incarnation's."""
+
+    def __init__(self, client: redis.Redis, keys: Keys, lease: Lease, patience: Patience) -> None:
+        self._client = client
+        self._keys = keys
+        self._lease = lease
+        self._patience = patience
+
+    def ack(self, claim: Claim, rest: Slice | None = None, delay: float = 0.0) -> None:
+        """The job is done; what is left of it, if anything, comes back in ``delay`` seconds."""
+        payload: tuple[Argument, Argument] = (uuid4().hex, rest.to_bytes()) if rest else ("", b"")
+        keys = [*self._own(claim), self._keys.jobs, self._keys.retry, self._keys.later]
+        self._end(claim, "finish", keys, [*payload, int(delay * 1000)])
+
+    def give_back(self, claim: Claim, tag: str = "", waiting_for: str = "") -> None:
+        """Back to the head of the queue, untouched: the worker stops, or the route is out of order."""
+        batch = self._keys.batch(tag) if tag else self._keys.unused
+        keys = [*self._own(claim), self._keys.queue, self._keys.jobs, batch]
+        self._end(claim, "give_back", keys, [waiting_for])
+
+    def bury(self, claim: Claim, reason: str) -> None:
+        """To the dead letters, its bytes unchanged."""
+        keys = [*self._own(claim), self._keys.jobs, self._keys.dead, self._keys.letters]
+        self._end(claim, "bury", [*keys, self._keys.letter_reasons], [letter_id(claim), reason])
+
+    def _own(self, claim: Claim) -> list[str]:
+        return [self._keys.lease(claim.incarnation), self._keys.hand(claim.incarnation)]
+
+    def _end(self, claim: Claim, script: str, keys: list[str], arguments: list[Argument]) -> None:
+        receipt: list[Argument] = [self._lease.milliseconds, claim.raw, claim.jid]
+        answer = self._patience.call(lambda: run(self._client, script, keys, [*receipt, *arguments]))
+        if answer == b"lost":
+            raise LeaseLost
+
+
+def letter_id(claim: Claim) -> str:
+    """A name for a dead letter: unique, since the same bytes may die more than once."""
+    return f"{claim.jid[:12]}-{uuid4().hex[:6]}"

@@ -1,0 +1,126 @@
+"""
+The door to redis-py: clients as mailerd needs them, and their errors as mailerd knows them.
+
+redis-py's own retries are off everywhere: a command that it repeats after a lost reply may pop a second job.
+What may be repeated is repeated by ``Patience``, which tenacity drives and a stop interrupts.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import redis
+import tenacity
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from mailerd.clock import Clock, Stop
+from mailerd.config import Redis as RedisSettings
+from mailerd.errors import RedisRefused, RedisUnavailable
+
+log = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT = 3.0
+COMMAND_TIMEOUT = 5.0
+LONGEST_PAUSE = 5.0
+
+# Replies of a server that is there but cannot serve us now; each passes by itself or by an operator's hand.
+_PASSING = ("LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY", "READONLY", "UNBLOCKED", "NOREPLICAS",
+            "MISCONF", "OOM", "NOMASTERLINK")  # fmt: skip
+_REFUSED = ("NOAUTH", "WRONGPASS", "NOPERM")
+
+T = TypeVar("T")
+
+
+def connect(settings: RedisSettings, *, timeout: float = COMMAND_TIMEOUT) -> redis.Redis:
+    """
+    A client of its own connections; nothing is sent yet.
+
+    ``timeout`` (seconds) bounds each reply; a client that blocks in the server needs more than that block.
+    """
+    return redis.Redis.from_url(
+        settings.url.get_secret_value(),
+        socket_timeout=timeout,
+        socket_connect_timeout=CONNECT_TIMEOUT,
+        socket_keepalive=True,
+        health_check_interval=0,
+        retry=Retry(NoBackoff(), 0),
+        protocol=2,
+    )
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn redis-py's errors into ``RedisUnavailable`` where trying again can help, or ``RedisRefused``."""
+    try:
+        yield
+    except (redis.AuthenticationError, redis.exceptions.NoPermissionError) as error:
+        raise RedisRefused(_words(error)) from error
+    except (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, OSError) as error:
+        raise RedisUnavailable(_words(error)) from error
+    except redis.ResponseError as error:
+        words = _words(error)
+        if words.startswith(_REFUSED):
+            raise RedisRefused(words) from error
+        if words.startswith(_PASSING) or " OOM " in words:
+            raise RedisUnavailable(words) from error
+        raise
+
+
+def _words(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+class Patience:
+    """
+    Repeats what may be repeated until Redis answers, with pauses that grow to 5 s; a stop ends it.
+
+    ``pausing`` is told before each pause how long it is (seconds), so that a watchdog knows of the wait.
+    Only the change of state is logged, not each attempt.
+    """
+
+    def __init__(self, clock: Clock, stop: Stop, pausing: Callable[[float], None] = lambda _: None) -> None:
+        self._clock = clock
+        self._stop = stop
+        self._pausing = pausing
+        self._away_since: float | None = None
+
+    def call(self, operation: Callable[[], T]) -> T:
+        """
+        The operation's answer; it must be harmless to repeat.
+
+        Raises ``RedisUnavailable`` or ``RedisRefused`` once the stop was asked for and Redis is still away.
+        """
+        try:
+            return operation()
+        except (RedisUnavailable, RedisRefused) as error:
+            self._note_away(error)
+        answer = self._retrying()(operation)
+        self._note_back()
+        return answer
+
+    def _retrying(self) -> tenacity.Retrying:
+        return tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type((RedisUnavailable, RedisRefused)),
+            wait=tenacity.wait_random_exponential(multiplier=0.1, max=LONGEST_PAUSE, min=0.1),
+            stop=lambda _: bool(self._stop),
+            sleep=self._pause,
+            reraise=True,
+        )
+
+    def _pause(self, seconds: float) -> None:
+        self._pausing(seconds)
+        self._stop.wait(seconds)
+
+    def _note_away(self, error: Exception) -> None:
+        self._away_since = self._clock.monotonic()
+        log.warning("Redis is away, trying again: %s", error, extra={"event": "redis.away"})
+
+    def _note_back(self) -> None:
+        if self._away_since is not None:
+            seconds = self._clock.monotonic() - self._away_since
+            log.warning("Redis is back after %.1f s", seconds, extra={"event": "redis.back"})
+            self._away_since = None

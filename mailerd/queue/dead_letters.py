@@ -1,0 +1,138 @@
+"""
+Dead letters and unknown recipients: what waits for an operator, and the operator's words.
+
+Called by the commands (and later by the API). Every change is one script per step and harmless to repeat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+from uuid import uuid4
+
+import redis
+
+from mailerd.errors import JobRejected
+from mailerd.job import EmailJob
+from mailerd.outcome import State
+from mailerd.queue.batches import Batches
+from mailerd.queue.connection import translated
+from mailerd.queue.keys import Batch, Keys, Rows, field_prefix
+from mailerd.queue.ledger import LONGEST_REASON, ROWS_IN_A_SCRIPT
+from mailerd.queue.model import DeadLetter, Resolution, UnknownRecipient
+from mailerd.queue.payloads import Slice, parse, slice_of
+from mailerd.queue.scripts import run
+
+_WITHOUT_LIMIT = 2**63
+
+
+class DeadLetters:
+    """The dead letters of one queue."""
+
+    def __init__(self, client: redis.Redis, keys: Keys) -> None:
+        self._client: Any = client  # redis-py types every reply as "sync or async"
+        self._keys = keys
+
+    def newest(self, most: int) -> list[DeadLetter]:
+        """The letters that died last, the newest first. Raises ``RedisUnavailable``."""
+        with translated():
+            dead = self._client.zrevrange(self._keys.dead, 0, most - 1, withscores=True)
+        letters = [self._letter(name.decode(), died_at / 1000) for name, died_at in dead]
+        return [letter for letter in letters if letter is not None]
+
+    def get(self, letter_id: str) -> DeadLetter | None:
+        """One letter. Raises ``RedisUnavailable``."""
+        with translated():
+            died_at = self._client.zscore(self._keys.dead, letter_id)
+        return None if died_at is None else self._letter(letter_id, died_at / 1000)
+
+    def retry(self, letter_id: str) -> bool:
+        """Open exactly the recipients that died with it and queue it again; False: no such letter."""
+        letter = self.get(letter_id)
+        if letter is None:
+            return False
+        self._reopen(letter)
+        keys = [self._keys.queue, self._keys.dead, self._keys.letters, self._keys.letter_reasons]
+        return bool(run(self._client, "revive", keys, [letter_id]))
+
+    def drop(self, letter_id: str) -> bool:
+        """Forget a letter for good; its recipients stay as they are. False: no such letter."""
+        with translated():
+            delete = self._client.pipeline()
+            delete.zrem(self._keys.dead, letter_id).hdel(self._keys.letters, letter_id)
+            delete.hdel(self._keys.letter_reasons, letter_id)
+            return bool(delete.execute()[0])
+
+    def _letter(self, letter_id: str, died_at: float) -> DeadLetter | None:
+        with translated():
+            raw = self._client.hget(self._keys.letters, letter_id)
+            reason = self._client.hget(self._keys.letter_reasons, letter_id)
+        if raw is None:
+            return None
+        return DeadLetter(letter_id, (reason or b"").decode(errors="replace"), died_at, raw)
+
+    def _reopen(self, letter: DeadLetter) -> None:
+        try:
+            job = parse(letter.raw, _WITHOUT_LIMIT)
+        except JobRejected:
+            return
+        if isinstance(job, EmailJob | Slice):
+            batch = known_batch(self._client, self._keys, job.client_id, job.batch_id)
+            if batch is not None:
+                contacts = dict.fromkeys(job.contact_ids)
+                resolve(self._client, self._keys, batch, list(contacts), "fq", letter.reason)
+
+
+class Unknowns:
+    """The recipients of unknown outcome of one queue."""
+
+    def __init__(self, client: redis.Redis, keys: Keys) -> None:
+        self._client = client
+        self._keys = keys
+        self._batches = Batches(client, keys)
+
+    def all(self, batch_id: str | None = None, client_id: str | None = None) -> Iterator[UnknownRecipient]:
+        """Those of one batch, or of all. Raises ``RedisUnavailable``."""
+        most = 2**31
+        views = self._batches.find(batch_id, client_id) if batch_id else self._batches.newest(most)
+        for view in views:
+            if view.counts.get(State.UNKNOWN):
+                for row in self._batches.recipients(view.client_id, view.batch_id, State.UNKNOWN):
+                    yield UnknownRecipient(view.client_id, view.batch_id, row.contact_id, row.time)
+
+    def resolve(self, client_id: str, batch_id: str, contact_ids: Sequence[str], how: Resolution) -> int:
+        """Settle these recipients as the operator found; how many. Raises ``RedisUnavailable``."""
+        batch = known_batch(self._client, self._keys, client_id, batch_id)
+        if batch is None:
+            return 0
+        change = {Resolution.SENT: "us", Resolution.FAILED: "uf", Resolution.RESEND: "uq"}[how]
+        reason = "an operator found that it did not arrive" if how is Resolution.FAILED else ""
+        return resolve(self._client, self._keys, batch, contact_ids, change, reason)
+
+
+def known_batch(client: redis.Redis, keys: Keys, client_id: str, batch_id: str) -> Batch | None:
+    """The batch, where the ledger has it. Raises ``RedisUnavailable``."""
+    with translated():
+        buckets: Any = client.hget(keys.batch(f"{client_id}/{batch_id}"), "buckets")
+    return None if buckets is None else Batch(client_id, batch_id, int(buckets))
+
+
+def resolve(
+    client: redis.Redis, keys: Keys, batch: Batch, contact_ids: Sequence[str], change: str, reason: str
+) -> int:
+    """
+    Move rows at an operator's word: ``change`` is the letter they have and the letter they get.
+
+    Unknown ones that are to be sent again get a small job of their own; failed ones that a dead letter's
+    retry opens have that letter's job. Returns how many rows were moved.
+    """
+    changed = 0
+    for start in range(0, len(contact_ids), ROWS_IN_A_SCRIPT):
+        contacts = contact_ids[start : start + ROWS_IN_A_SCRIPT]
+        rows = Rows.of(keys, batch, contacts)
+        small = slice_of(batch.client_id, batch.batch_id, contacts).to_bytes()
+        names = [keys.batch(batch.tag), keys.ended, keys.retry, keys.later, *rows.keys]
+        job = [uuid4().hex if change == "uq" else "", small]
+        arguments = [batch.tag, *change, reason[:LONGEST_REASON], *job, field_prefix(batch), *rows.pairs()]
+        changed += run(client, "resolve", names, arguments)
+    return changed

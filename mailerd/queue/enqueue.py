@@ -1,0 +1,98 @@
+"""
+Putting jobs on the queue: registered ones for the HTTP door and the command line, plain ones for producers.
+
+``Enqueuer`` knows each batch by its content and answers a repeat as a replay; ``EmailQueue`` is the small
+client that other Python programs import, one ``LPUSH`` as every foreign producer does it.
+"""
+
+from __future__ import annotations
+
+import redis
+from pydantic import SecretStr
+
+from mailerd.config import Config, Redis
+from mailerd.config.urls import apply_redis_addr
+from mailerd.errors import RedisUnavailable
+from mailerd.job import EmailJob
+from mailerd.queue.connection import connect, translated
+from mailerd.queue.keys import Keys, buckets_for
+from mailerd.queue.model import Admission, Enqueued
+from mailerd.queue.payloads import job_id
+from mailerd.queue.scripts import Argument, run
+
+# An HTTP client waits for this: well under the 3 s in which it must hear that Redis is away.
+TIMEOUT = 1.2
+_DEFAULT_URL = "redis://localhost:6379/0"
+
+
+class Enqueuer:
+    """Registers batches and pushes their jobs. One for all threads: its client keeps a pool."""
+
+    def __init__(self, config: Config) -> None:
+        self._client = connect(config.redis, timeout=TIMEOUT)
+        self._keys = Keys(config.queue.name)
+        self._max_length = config.queue.max_length
+
+    def enqueue(self, job: EmailJob, request: str) -> Enqueued:
+        """
+        Queue the job's batch once.
+
+        ``request`` names the caller's request: if an answer is lost on the way, the second try under the
+        same name finds its own work and does not take it for a replay. Raises ``RedisUnavailable``.
+        """
+        keys, arguments = self._script(job, request)
+        try:
+            admission, recipients = run(self._client, "enqueue", keys, arguments)
+        except RedisUnavailable:
+            admission, recipients = run(self._client, "enqueue", keys, arguments)
+        return Enqueued(Admission(admission.decode()), recipients)
+
+    def _script(self, job: EmailJob, request: str) -> tuple[list[str], list[Argument]]:
+        raw = job.to_json()
+        tag = f"{job.client_id}/{job.batch_id}"
+        recipients = len(job.distinct())
+        expires = "" if job.expires_at is None else int(job.expires_at.timestamp() * 1000)
+        keys = [self._keys.queue, self._keys.batch(tag), self._keys.tombstone(tag)]
+        content: list[Argument] = [
+            raw,
+            job_id(raw),
+            job.digest(),
+            recipients,
+            job.template_id,
+            job.variables_json(),
+        ]
+        names = [request, job.client_id, job.batch_id]
+        return (
+            [*keys, self._keys.clients, self._keys.batches],
+            [*content, buckets_for(recipients), expires, *names, self._max_length],
+        )
+
+
+class EmailQueue:
+    """
+    The queue as other Python programs use it.
+
+    >>> queue = EmailQueue.connect("localhost:6379")
+    >>> queue.enqueue(EmailJob("shop", ("c1", "c2"), "welcome", "2026-11-24-welcome"))
+    """
+
+    def __init__(self, client: redis.Redis, name: str = "email_queue") -> None:
+        self._client = client
+        self._name = name
+
+    @classmethod
+    def connect(cls, addr: str, name: str = "email_queue") -> EmailQueue:
+        """Connect to ``host:port`` or a ``redis://`` URL; raises ``RedisUnavailable`` when nobody answers."""
+        client = connect(Redis(url=SecretStr(apply_redis_addr(addr, _DEFAULT_URL))))
+        with translated():
+            client.ping()
+        return cls(client, name)
+
+    def enqueue(self, job: EmailJob) -> None:
+        """
+        Push the job; raises ``RedisUnavailable`` when it is not certain that it was pushed.
+
+        Pushing the same batch again is harmless: the ledger sends each contact one mail.
+        """
+        with translated():
+            self._client.lpush(self._name, job.to_json())

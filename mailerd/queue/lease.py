@@ -1,0 +1,66 @@
+"""
+The lease of one incarnation: what proves to everybody else that this worker lives.
+
+Registered once, renewed by the keeper's thread, never revived once lapsed: then the worker drops what it
+holds and takes a new incarnation. The deadline kept here is counted from *before* the renewal was sent, on
+this host's monotonic clock, so it ends no later than the server's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+
+import redis
+
+from mailerd.clock import Clock
+from mailerd.queue.keys import Keys
+from mailerd.queue.scripts import run
+
+
+class Lease:
+    """One incarnation and how long it may still hand anything over."""
+
+    def __init__(self, incarnation: str, seconds: float, clock: Clock, valid_until: float) -> None:
+        self.incarnation = incarnation
+        self.seconds = seconds
+        self._clock = clock
+        self._valid_until = valid_until
+        self._where = whereabouts()
+
+    @property
+    def milliseconds(self) -> int:
+        """The lease's length as scripts take it."""
+        return int(self.seconds * 1000)
+
+    def lives(self) -> bool:
+        """Whether it certainly lives, by this host's clock; asked before each hand-over."""
+        return self._clock.monotonic() < self._valid_until
+
+    def renew(self, client: redis.Redis, keys: Keys) -> bool:
+        """Prolong it; False when it has lapsed. Raises ``RedisUnavailable``."""
+        sent = self._clock.monotonic()
+        arguments: list[str | bytes | int] = [self.milliseconds, self.incarnation, self._where]
+        if not run(client, "renew", [keys.lease(self.incarnation), keys.workers], arguments):
+            self._valid_until = 0.0
+            return False
+        self._valid_until = sent + self.seconds
+        return True
+
+
+def register(client: redis.Redis, keys: Keys, seconds: float, clock: Clock) -> Lease:
+    """Take a new incarnation. Raises ``RedisUnavailable``."""
+    sent = clock.monotonic()
+    number = run(
+        client,
+        "register",
+        [keys.incarnation, keys.workers, keys.unused, keys.graves],
+        [keys.lease_prefix, int(seconds * 1000), whereabouts()],
+    )
+    return Lease(number.decode(), seconds, clock, sent + seconds)
+
+
+def whereabouts() -> str:
+    """This process, as ``mailerd status`` shows it."""
+    return json.dumps({"host": socket.gethostname(), "pid": os.getpid()})

@@ -1,0 +1,262 @@
+"""
+The ledger: one row a recipient, and the scripts that move it, for one incarnation.
+
+A worker asks it before and after each hand-over; the janitor asks it in a dead worker's name. Every call is
+one script that begins with the lease, is harmless to repeat, and is repeated by ``Patience``. Time is the
+server's. Nothing here decides: which outcome, which delay and which group are the caller's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import groupby
+from typing import Any
+from uuid import uuid4
+
+import redis
+
+from mailerd.errors import LeaseLost
+from mailerd.job import EmailJob
+from mailerd.outcome import Kind, Outcome
+from mailerd.queue.connection import Patience, translated
+from mailerd.queue.keys import Batch, Keys, Rows, buckets_for, field_prefix
+from mailerd.queue.payloads import Slice, Ticket, slice_of
+from mailerd.queue.scripts import Argument, run
+
+# Rows that one script may touch: long scripts hold up everybody else.
+ROWS_IN_A_SCRIPT = 500
+LONGEST_REASON = 200
+
+LETTERS = {
+    Kind.SENT: "s",
+    Kind.DEFERRED: "d",
+    Kind.FAILED: "f",
+    Kind.INVALID: "i",
+    Kind.SUPPRESSED: "p",
+    Kind.EXPIRED: "e",
+    Kind.DISCARDED: "z",
+    Kind.UNKNOWN: "u",
+    Kind.WITHHELD: "q",
+    Kind.BLOCKED: "q",
+}
+
+
+class Opening(StrEnum):
+    """What opening a batch can come to, besides a lost lease."""
+
+    OPEN = "ok"
+    GONE = "gone"  # a slice of a batch that nobody knows
+    ENDED = "ended"  # the batch ended long ago and was deleted
+
+
+@dataclass(frozen=True, slots=True)
+class OpenBatch:
+    """
+    A batch as its workers need it. ``agrees``: the job has the batch's template and variables.
+
+    ``pinned`` is the digest of the template that it is sent with, empty until its first claim; ``deaths``
+    is how many workers in a row died with this job in hand and nobody settled.
+    """
+
+    batch: Batch
+    template_id: str
+    variables_json: str
+    pinned: str
+    deaths: int
+    agrees: bool
+
+
+class Claimed(StrEnum):
+    """The ledger's answer for one recipient who is to be claimed."""
+
+    CLAIMED = "claimed"
+    SETTLED = "settled"
+    DEFERRED = "deferred"  # it has a small job of its own
+    BUSY = "busy"  # another living incarnation has it in hand
+    UNKNOWN = "unknown"  # a dead one had it in hand, or the answer was lost
+    MISSING = "missing"  # no row: the batch was deleted under a forged or ancient slice
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimAnswer:
+    """``attempts`` and ``age`` (seconds since the first deferral) are for the claimed."""
+
+    claimed: Claimed
+    attempts: int = 0
+    age: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Booking:
+    """What is to be booked for one recipient; ``delay`` (seconds) is for the deferred."""
+
+    contact_id: str
+    outcome: Outcome
+    delay: float = 0.0
+
+
+class Ledger:
+    """The ledger in the name of one incarnation."""
+
+    def __init__(
+        self, client: redis.Redis, keys: Keys, incarnation: str, lease_seconds: float, patience: Patience
+    ) -> None:
+        self._client = client
+        self._keys = keys
+        self._incarnation = incarnation
+        self._milliseconds = int(lease_seconds * 1000)
+        self._patience = patience
+
+    def open_job(self, job: EmailJob, jid: str, recipients: int) -> OpenBatch | Opening:
+        """Open a job's batch, registering it when it is new. Raises ``LeaseLost``."""
+        expires = "" if job.expires_at is None else str(int(job.expires_at.timestamp() * 1000))
+        new: list[Argument] = [job.template_id, job.variables_json(), buckets_for(recipients), expires]
+        return self._open(job.client_id, job.batch_id, jid, new)
+
+    def open_slice(self, client_id: str, batch_id: str, jid: str) -> OpenBatch | Opening:
+        """Open the batch of a slice. Raises ``LeaseLost``."""
+        return self._open(client_id, batch_id, jid, [])
+
+    def _open(self, client_id: str, batch_id: str, jid: str, new: list[Argument]) -> OpenBatch | Opening:
+        tag = f"{client_id}/{batch_id}"
+        keys = [self._keys.batch(tag), self._keys.tombstone(tag), self._keys.clients, self._keys.batches]
+        what, *facts = self._run("open", [*keys, self._keys.jobs], [jid, client_id, batch_id, *new])
+        if what != b"ok":
+            return Opening(what.decode())
+        template, variables, buckets, _created, pinned, deaths = (fact.decode() for fact in facts[:6])
+        batch = Batch(client_id, batch_id, int(buckets))
+        return OpenBatch(batch, template, variables, pinned, int(deaths), bool(facts[6]))
+
+    def admit(
+        self, batch: Batch, jid: str, cursor: int, contact_ids: Sequence[str], slice_size: int
+    ) -> tuple[int, int, bool]:
+        """
+        Admit the job's contacts from ``cursor`` on; with a ``slice_size`` they are cut into slices.
+
+        Returns the new cursor, how many rows are new, and whether this is the job's first delivery. A cursor
+        that somebody else has moved is returned as it is. Raises ``LeaseLost``.
+        """
+        rows = Rows.of(self._keys, batch, contact_ids)
+        keys = [self._keys.batch(batch.tag), self._keys.ended, self._keys.jobs, self._keys.queue]
+        cut: list[Argument] = [
+            slice_size,
+            Ticket(batch.client_id, batch.batch_id).to_bytes(),
+            Slice(batch.client_id, batch.batch_id, ()).first_line(),
+        ]
+        arguments = [batch.tag, jid, cursor, *cut, field_prefix(batch), *rows.pairs()]
+        what, *facts = self._run("admit", [*keys, self._keys.side(batch.tag), *rows.keys], arguments)
+        if what == b"moved":
+            return facts[0], 0, False
+        return cursor + len(contact_ids), facts[0], bool(facts[1])
+
+    def draw(self, ticket: Ticket) -> bytes | None:
+        """Turn the ticket in hand into the next slice in hand; None when there is none (left)."""
+        raw = ticket.to_bytes()
+        tag = f"{ticket.client_id}/{ticket.batch_id}"
+        keys = [
+            self._keys.hand(self._incarnation),
+            self._keys.queue,
+            self._keys.side(tag),
+            self._keys.batch(tag),
+        ]
+        what, *drawn = self._run("draw", keys, [raw])
+        return drawn[0] if what == b"ok" else None
+
+    def pinned_template(self, digest: str) -> bytes | None:
+        """A template that some batch is pinned to."""
+        return self._patience.call(lambda: self._read_template(digest))
+
+    def _read_template(self, digest: str) -> bytes | None:
+        with translated():
+            packed: bytes | None = self._client.hget(self._keys.templates, digest)  # type: ignore[assignment] # sync
+        return packed
+
+    def pin(self, batch: Batch, digest: str, packed: bytes) -> tuple[str, bytes]:
+        """Pin the batch to this template, unless it is pinned: returns what it is pinned to."""
+        keys = [self._keys.batch(batch.tag), self._keys.templates, self._keys.template_users]
+        pinned = self._patience.call(lambda: run(self._client, "pin", keys, [digest, packed]))
+        return pinned[0].decode(), pinned[1]
+
+    def claim(
+        self, batch: Batch, contact_ids: Sequence[str], *, retry: bool, resend: bool
+    ) -> list[ClaimAnswer] | None:
+        """
+        Claim recipients for a hand-over, an answer each; None when the batch has expired.
+
+        ``retry``: this is the small job of deferred ones. ``resend``: policy for those of unknown outcome.
+        Raises ``LeaseLost``.
+        """
+        rows = Rows.of(self._keys, batch, contact_ids)
+        keys = [self._keys.batch(batch.tag), self._keys.ended, *rows.keys]
+        flags: list[Argument] = [self._keys.lease_prefix, int(retry), int(resend), field_prefix(batch)]
+        what, *answers = self._run("claim", keys, [batch.tag, self._incarnation, *flags, *rows.pairs()])
+        if what == b"expired":
+            return None
+        return [_claim_answer(answer.decode()) for answer in answers]
+
+    def mark(self, batch: Batch, jid: str, bookings: Iterable[Booking]) -> int:
+        """
+        Book outcomes; how many rows that changed. Works without the lease: what was sent was sent.
+
+        Those deferred become a small job that is due after their delay, one job for each delay.
+        """
+        changed = 0
+        for delay, group in groupby(sorted(bookings, key=_delay), key=_delay):
+            together = list(group)
+            for start in range(0, len(together), ROWS_IN_A_SCRIPT):
+                changed += self._mark(batch, jid, together[start : start + ROWS_IN_A_SCRIPT], delay)
+        return changed
+
+    def _mark(self, batch: Batch, jid: str, bookings: Sequence[Booking], delay: float) -> int:
+        rows = Rows.of(self._keys, batch, [booking.contact_id for booking in bookings])
+        keys = [
+            self._keys.batch(batch.tag),
+            self._keys.ended,
+            self._keys.jobs,
+            self._keys.retry,
+            self._keys.later,
+        ]
+        arguments: list[Argument] = [
+            batch.tag,
+            self._incarnation,
+            jid,
+            *_small_job(batch, bookings, "d"),
+            int(delay * 1000),
+            *_small_job(batch, bookings, "q"),
+            field_prefix(batch),
+        ]
+        for (index, contact), booking in zip(rows.contacts, bookings, strict=True):
+            letter = LETTERS[booking.outcome.kind]
+            arguments += [index, contact, letter, booking.outcome.reason[:LONGEST_REASON]]
+        changed: int = self._run("mark", [*keys, *rows.keys], arguments)
+        return changed
+
+    def _run(self, name: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
+        """One script under this incarnation's lease."""
+        lease = self._keys.lease(self._incarnation)
+        answer = self._patience.call(
+            lambda: run(self._client, name, [lease, *keys], [self._milliseconds, *arguments])
+        )
+        if isinstance(answer, list) and answer[0] == b"lost":
+            raise LeaseLost
+        return answer
+
+
+def _delay(booking: Booking) -> float:
+    return booking.delay if booking.outcome.kind is Kind.DEFERRED else 0.0
+
+
+def _small_job(batch: Batch, bookings: Sequence[Booking], letter: str) -> tuple[str, bytes]:
+    """The small job of those that get this letter: an id and what is put aside; empty for none."""
+    contacts = [booking.contact_id for booking in bookings if LETTERS[booking.outcome.kind] == letter]
+    if not contacts:
+        return "", b""
+    small = slice_of(batch.client_id, batch.batch_id, contacts, retry=letter == "d")
+    return uuid4().hex, small.to_bytes()
+
+
+def _claim_answer(text: str) -> ClaimAnswer:
+    word, *numbers = text.split()
+    return ClaimAnswer(Claimed(word), *map(int, numbers))

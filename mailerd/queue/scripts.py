@@ -1,0 +1,41 @@
+"""
+The Lua scripts beside this file: loaded once, called by hash, sent again where the server forgot them.
+
+Each ``.lua`` file states its KEYS, ARGV and every answer on top; ``prelude.lua`` stands before each.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import redis
+
+from mailerd.queue.connection import translated
+
+Argument = str | bytes | int
+
+
+@cache
+def _text(name: str) -> tuple[bytes, str]:
+    folder = resources.files("mailerd.queue") / "scripts"
+    text = (folder / "prelude.lua").read_bytes() + (folder / f"{name}.lua").read_bytes()
+    return text, hashlib.sha1(text, usedforsecurity=False).hexdigest()
+
+
+def run(client: redis.Redis, name: str, keys: Sequence[str], arguments: Sequence[Argument] = ()) -> Any:
+    """
+    Run one script; the answer is the script's own, byte strings for text.
+
+    Raises ``RedisUnavailable`` or ``RedisRefused``. A lost answer leaves open whether it ran; every script
+    may be repeated.
+    """
+    text, sha = _text(name)
+    with translated():
+        try:
+            return client.evalsha(sha, len(keys), *keys, *arguments)
+        except redis.exceptions.NoScriptError:
+            return client.eval(text.decode(), len(keys), *keys, *arguments)

@@ -1,0 +1,50 @@
+-- Books what became of recipients, for the incarnation that claimed them; the janitor calls it too, for a
+-- dead incarnation. The mail was sent whether or not the lease still lives, so a lapsed lease refuses only
+-- what was never claimed; it is renewed first because that lets the script pass when Redis is full.
+-- KEYS 1 lease  2 batch  3 ended  4 jobs  5 retry  6 later  7… row hashes
+-- ARGV 1 lease (ms)  2 client/batch  3 incarnation  4 jid or ''
+--      5-7 the small job of those deferred: id, payload, delay (ms)
+--      8-9 the small job of those that turn out never handed over: id, payload
+--      10 prefix of fields  11… quadruples of row hash (from 1), contact, state letter, reason
+-- Returns how many rows were changed. Letter q releases a claim; u says that the answer is lost.
+local lives = redis.call('PEXPIRE', KEYS[1], ARGV[1]) == 1
+local batch, inc, now = KEYS[2], ARGV[3], now_ms()
+local since = seconds_since_creation(batch, now)
+local delta, changed, deferred, reopened = {}, 0, false, false
+
+local function allowed(row, to)
+  local held = row.letter == 'c' or row.letter == 'u'
+  if to == 's' then return held or row.letter == 'q' or row.letter == 'd' end
+  if held then return row.number == inc and row.letter ~= to end
+  return lives and to ~= 'q' and to ~= 'u' and (row.letter == 'q' or row.letter == 'd')
+end
+
+local function value(row, to, reason)
+  if to == 's' then return 's' .. since end
+  if to == 'u' then return 'u' .. since .. ',' .. inc .. ',' .. row.attempts .. ',' .. row.first end
+  if to == 'q' then return 'q' .. since .. ',,' .. row.attempts .. ',' .. row.first end
+  local why = why_number(batch, reason)
+  if to ~= 'd' then return to .. since .. ',' .. why end
+  return 'd' .. since .. ',' .. why .. ',' .. (row.attempts + 1) .. ',' .. (row.first ~= '' and row.first or since)
+end
+
+for i = 11, #ARGV, 4 do
+  local key, field, to = KEYS[6 + tonumber(ARGV[i])], ARGV[10] .. ARGV[i + 1], ARGV[i + 2]
+  local old = redis.call('HGET', key, field)
+  local row = old and parse_row(old)
+  if row and allowed(row, to) then
+    redis.call('HSET', key, field, value(row, to, ARGV[i + 3]))
+    count(delta, row.letter, -1)
+    count(delta, to, 1)
+    changed = changed + 1
+    deferred = deferred or to == 'd'
+    reopened = reopened or (to == 'q' and row.letter == 'u')
+  end
+end
+if deferred then put_aside(KEYS[5], KEYS[6], ARGV[5], ARGV[6], now + tonumber(ARGV[7])) end
+if reopened then put_aside(KEYS[5], KEYS[6], ARGV[8], ARGV[9], now) end
+if changed > 0 then
+  book(batch, KEYS[3], ARGV[2], delta, now)
+  if ARGV[4] ~= '' then redis.call('HDEL', KEYS[4], ARGV[4] .. ':deaths') end
+end
+return changed

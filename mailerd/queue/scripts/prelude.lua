@@ -1,0 +1,87 @@
+-- Stands in front of every script. Server time only; ids are never decoded and payloads never re-encoded.
+--
+-- A row is the state letter, the seconds from the batch's creation to the last change, and by state:
+--   q<t>,,<attempts>,<first>        queued (a fresh row is the bare letter)
+--   c<t>,<inc>,<attempts>,<first>   sending: claimed by that incarnation
+--   d<t>,<why>,<attempts>,<first>   deferred; <first> = when it was deferred for the first time
+--   u<t>,<inc>,<attempts>,<first>   unknown: handed over by that incarnation, answer lost
+--   s<t>                            sent
+--   f|i|p|k|e|z<t>,<why>            failed, invalid, suppressed, cancelled, expired, discarded
+-- <why> is the number of a reason in the batch's field "why:<reason>".
+local STATE = {q = 'queued', c = 'sending', d = 'deferred', u = 'unknown', s = 'sent', f = 'failed',
+  i = 'invalid', p = 'suppressed', k = 'cancelled', e = 'expired', z = 'discarded'}
+local MOST_REASONS = 500
+
+local function now_ms()
+  local t = redis.call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+local function parse_row(row)
+  local letter, t, number, attempts, first = string.match(row, '^(%a)(%d*),?(%d*),?(%d*),?(%d*)$')
+  return {letter = letter, t = tonumber(t) or 0, number = number or '',
+    attempts = tonumber(attempts) or 0, first = first or ''}
+end
+
+local function seconds_since_creation(batch, now)
+  local created = tonumber(redis.call('HGET', batch, 'created') or now)
+  return math.max(0, math.floor((now - created) / 1000))
+end
+
+local function why_number(batch, reason)
+  local field = 'why:' .. reason
+  local known = redis.call('HGET', batch, field)
+  if known then return known end
+  local number = redis.call('HINCRBY', batch, 'reasons', 1)
+  if number > MOST_REASONS then
+    field = 'why:other (this batch has too many different reasons to keep them all; see the log)'
+    number = MOST_REASONS + 1
+  end
+  redis.call('HSET', batch, field, number)
+  return tostring(number)
+end
+
+local function count(delta, letter, n)
+  delta[letter] = (delta[letter] or 0) + n
+end
+
+-- Books the changes of the counters; notes when the last open recipient is gone, or when one opens again.
+local function book(batch, ended, tag, delta, now)
+  for letter, n in pairs(delta) do
+    if n ~= 0 then redis.call('HINCRBY', batch, STATE[letter], n) end
+  end
+  local open = redis.call('HMGET', batch, 'queued', 'sending', 'deferred', 'finished')
+  local left = tonumber(open[1] or 0) + tonumber(open[2] or 0) + tonumber(open[3] or 0)
+  if left == 0 and not open[4] then
+    redis.call('HSET', batch, 'finished', now)
+    redis.call('HDEL', batch, 'waiting_for')
+    redis.call('ZADD', ended, now, tag)
+  elseif left > 0 and open[4] then
+    redis.call('HDEL', batch, 'finished')
+    redis.call('ZREM', ended, tag)
+  end
+end
+
+local function put_aside(retry, later, id, payload, due)
+  redis.call('HSET', later, id, payload)
+  redis.call('ZADD', retry, due, id)
+end
+
+-- A job that goes back is logged once more only if no worker had admitted it.
+local function note_return(jobs, jid)
+  if redis.call('HEXISTS', jobs, jid .. ':cursor') == 1 then
+    redis.call('HINCRBY', jobs, jid .. ':returned', 1)
+  end
+end
+
+local function forget_job(jobs, jid)
+  redis.call('HDEL', jobs, jid .. ':cursor', jid .. ':deaths', jid .. ':returned')
+end
+
+-- Makes a new batch findable: by its id alone, and by age.
+local function note_batch(clients, index, client, batch_id, now)
+  local others = redis.call('HGET', clients, batch_id)
+  redis.call('HSET', clients, batch_id, others and (others .. ' ' .. client) or client)
+  redis.call('ZADD', index, now, client .. '/' .. batch_id)
+end
+

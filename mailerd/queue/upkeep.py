@@ -1,0 +1,124 @@
+"""
+Upkeep: the chores of a queue that belong to no claim; the janitor calls each when it is due.
+
+Every chore is a script or a few, safe to run from several hosts at once and to break off anywhere.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import redis
+
+from mailerd.config import Config
+from mailerd.queue.connection import translated
+from mailerd.queue.keys import Batch, Keys
+from mailerd.queue.scripts import Argument, run
+
+log = logging.getLogger(__name__)
+
+DUE_AT_ONCE = 50
+GRAVE_SECONDS = 7 * 86400
+DAY_MS = 86_400_000
+LAYOUT = 1
+
+
+class Upkeep:
+    """The chores of one queue. Everything here raises ``RedisUnavailable``."""
+
+    def __init__(self, client: redis.Redis, keys: Keys, config: Config) -> None:
+        self._client: Any = client  # redis-py types every reply as "sync or async"
+        self._keys = keys
+        self._max_deaths = config.queue.max_deaths
+        self._retention_ms = int(config.queue.retention_days * DAY_MS)
+        self._replay_ms = max(1, int(config.queue.replay_days * DAY_MS) - self._retention_ms)
+
+    def promote(self) -> int:
+        """Bring back what is due; how many jobs."""
+        keys = [self._keys.queue, self._keys.retry, self._keys.later]
+        promoted = 0
+        while True:
+            moved: int = run(self._client, "promote", keys, [DUE_AT_ONCE])
+            promoted += moved
+            if moved < DUE_AT_ONCE:
+                return promoted
+
+    def reap(self, incarnation: str, *, died: bool) -> int:
+        """
+        Return the jobs of an incarnation whose lease has lapsed; -1 when it lives.
+
+        ``died``: count it against the job; not so when the worker only lost its lease.
+        """
+        lists = [self._keys.lease(incarnation), self._keys.hand(incarnation), self._keys.queue]
+        registers = [self._keys.workers, self._keys.graves, self._keys.jobs]
+        letters = [self._keys.dead, self._keys.letters, self._keys.letter_reasons]
+        reason = "killed every worker that took it, before one could read it"
+        arguments: list[Argument] = [incarnation, int(died), self._max_deaths, reason]
+        returned: int = run(self._client, "reap", [*lists, *registers, *letters], arguments)
+        return returned
+
+    def end_lease(self, incarnation: str) -> None:
+        """Let a lease lapse now: its process is known to be dead."""
+        with translated():
+            self._client.delete(self._keys.lease(incarnation))
+
+    def reap_lapsed(self) -> int:
+        """Reap every registered incarnation without a lease: dead hosts, and what nobody reported."""
+        with translated():
+            names = [name.decode() for name in self._client.hkeys(self._keys.workers)]
+        reaped = 0
+        for name in names:
+            returned = self.reap(name, died=True)
+            if returned >= 0:
+                reaped += 1
+                log.warning(
+                    "Worker incarnation %s is dead: %d job(s) went back to the queue",
+                    name,
+                    returned,
+                    extra={"event": "lease.reaped"},
+                )
+        return reaped
+
+    def visit_graves(self) -> None:
+        """Look once more into the hands of the dead: a late answer may have put a job there."""
+        with translated():
+            self._client.zremrangebyscore(self._keys.graves, "-inf", self._now_ms() - GRAVE_SECONDS * 1000)
+            names = [name.decode() for name in self._client.zrange(self._keys.graves, 0, -1)]
+        for name in names:
+            with translated():
+                held = self._client.llen(self._keys.hand(name))
+            if held:
+                self.reap(name, died=False)
+
+    def forget_old_batches(self) -> int:
+        """Delete batches whose retention is over, and the rows they leave; how many batches."""
+        before = self._now_ms() - self._retention_ms
+        with translated():
+            tags = self._client.zrangebyscore(self._keys.ended, "-inf", before, 0, DUE_AT_ONCE)
+        forgotten = sum(self._forget(tag.decode(), before) for tag in tags)
+        self._clear_debris()
+        return forgotten
+
+    def _forget(self, tag: str, before: int) -> int:
+        client_id, _, batch_id = tag.partition("/")
+        keys = [self._keys.batch(tag), self._keys.tombstone(tag), self._keys.clients, self._keys.batches]
+        templates = [self._keys.ended, self._keys.templates, self._keys.template_users]
+        rest = [self._keys.side(tag), self._keys.debris]
+        arguments: list[Argument] = [client_id, batch_id, self._replay_ms, before]
+        forgotten: int = run(self._client, "forget", [*keys, *templates, *rest], arguments)
+        return forgotten
+
+    def _clear_debris(self) -> None:
+        with translated():
+            while (debris := self._client.lindex(self._keys.debris, 0)) is not None:
+                tag, _, buckets = debris.decode().partition(" ")
+                client_id, _, batch_id = tag.partition("/")
+                batch = Batch(client_id, batch_id, int(buckets))
+                for number in range(batch.buckets):
+                    self._client.unlink(self._keys.bucket(batch, number))
+                self._client.lrem(self._keys.debris, 1, debris)
+
+    def _now_ms(self) -> int:
+        seconds, micros = self._client.time()
+        return int(seconds * 1000 + micros // 1000)
