@@ -86,7 +86,7 @@ class Server:
         self._tick = clock.monotonic()
         self._deadline: float | None = None
         self._failure: BaseException | None = None
-        self._waitress: Any = None
+        self.waitress: Any = None
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
 
     def closing(self) -> bool:
@@ -95,7 +95,7 @@ class Server:
 
     def start(self, waitress: Any) -> None:
         """Listen, and begin to turn; called once."""
-        self._waitress = waitress
+        self.waitress = waitress
         waitress.channel_class = Channel
         waitress.closing = self.closing
         waitress.accept_connections()
@@ -117,10 +117,10 @@ class Server:
         the log.
         """
         self._deadline = deadline
-        self._waitress.pull_trigger()
+        self.waitress.pull_trigger()
         self._thread.join(max(0.0, deadline - self._clock.monotonic()) + 2 * DRAIN_TICK)
         rest = max(0.0, deadline - self._clock.monotonic())
-        self._waitress.task_dispatcher.shutdown(cancel_pending=False, timeout=rest)
+        self.waitress.task_dispatcher.shutdown(cancel_pending=False, timeout=rest)
 
     def _run(self) -> None:
         try:
@@ -138,18 +138,18 @@ class Server:
 
     def _stop_listening(self) -> None:
         """Take in the connections that the kernel already made, then close our copy of the socket."""
-        listener = self._waitress.socket
+        listener = self.waitress.socket
         pending = select.poll()
         pending.register(listener, select.POLLIN)
         for _ in range(BACKLOG):
             if not pending.poll(0):
                 break
-            self._waitress.handle_accept()
-        wasyncore.dispatcher.close(self._waitress)
+            self.waitress.handle_accept()
+        wasyncore.dispatcher.close(self.waitress)
 
     def _finish(self, deadline: float) -> None:
         grace_ends = self._clock.monotonic() + IDLE_GRACE
-        channels = self._waitress.active_channels
+        channels = self.waitress.active_channels
         while channels and (now := self._clock.monotonic()) < deadline:
             if now >= grace_ends:
                 self._close_idle(channels.values())
