@@ -2,22 +2,25 @@
 The board's file in the state directory: taken by one daemon, kept for its next life.
 
 The lock hangs on a descriptor that every process of the daemon inherits, so it is free only when the last
-of them has gone. A board from before the host's last boot is not believed: nobody knows which of its pages
-had reached the disk.
+of them has gone. What a dead worker left goes from its slot into a small file of its own and stays there
+until it is settled, over any number of restarts. Nothing from before the host's last boot is believed:
+nobody knows which of its pages had reached the disk.
 """
 
 from __future__ import annotations
 
 import fcntl
+import json
 import logging
 import mmap
 import os
 import struct
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 
 from mailerd.board.slot import Slot, slot_size
-from mailerd.board.values import Remains, SlotState
+from mailerd.board.values import Remains, SlotState, remains_from
 from mailerd.errors import BoardHeld, ConfigurationError, Problem
 
 log = logging.getLogger(__name__)
@@ -32,16 +35,17 @@ _HEARTBEAT_AT = 24
 class Board:
     """All slots of one daemon; created before anything is forked, inherited by every process."""
 
-    def __init__(self, memory: mmap.mmap, slots: int, connections: int, lock: int) -> None:
-        self.slots = _slots(memory, slots, connections)
-        self.connections = connections
+    def __init__(self, state_dir: Path, memory: mmap.mmap, shape: tuple[int, int], lock: int) -> None:
+        self.slots = _slots(memory, *shape)
+        self.connections = shape[1]
+        self._state_dir = state_dir
         self._memory = memory
         self._lock = lock
 
     @classmethod
     def create(cls, state_dir: Path, slots: int, connections: int) -> Board:
         """
-        Take the state directory; what a previous life left is put aside for ``previous``.
+        Take the state directory; what the workers of an earlier life left is kept for ``previous``.
 
         Raises ``BoardHeld`` while a process of another life is there, and ``ConfigurationError`` where
         the directory cannot be written or has no room. The room is taken at once: a page that the disk
@@ -50,23 +54,34 @@ class Board:
         try:
             state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = _take_lock(state_dir / "board.lock")
-            _put_aside(state_dir)
+            _keep_all(state_dir)
             memory = _map_new(state_dir / "board", slots, connections)
         except OSError as error:
             message = f"{error.filename or state_dir}: {error.strerror}"
             raise ConfigurationError([Problem("daemon.state_dir", message)]) from None
-        return cls(memory, slots, connections, lock)
+        return cls(state_dir, memory, (slots, connections), lock)
 
     @staticmethod
     def previous(state_dir: Path) -> list[Remains]:
-        """What the workers of earlier lives left that nobody has settled yet."""
-        return [remains for path in _put_aside_files(state_dir) for remains in _read(path)]
+        """What dead workers, of this life or an earlier one, left that nobody has settled yet."""
+        boot = _boot()
+        return [_load(path, boot) for path in sorted((state_dir / "remains").glob("*.json"))]
 
     @staticmethod
-    def forget_previous(state_dir: Path) -> None:
-        """Delete what earlier lives left; all of it is settled."""
-        for path in _put_aside_files(state_dir):
-            path.unlink()
+    def forget(state_dir: Path, incarnation: str) -> None:
+        """Delete what ``incarnation`` left; to be called once it is settled."""
+        _remains_path(state_dir, incarnation).unlink(missing_ok=True)
+
+    def clear(self, slot: Slot) -> Remains:
+        """Empty the slot of a dead worker; what it left is returned, and on disk until it is forgotten."""
+        remains = slot.remains()
+        try:
+            _keep(self._state_dir, remains)
+        except OSError as error:
+            message = "What worker %d left cannot be kept on disk: %s"
+            log.error(message, slot.number, error, extra={"event": "board.not_kept"})  # noqa: TRY400 - says all
+        slot.close()
+        return remains
 
     @property
     def heartbeat(self) -> float:
@@ -97,14 +112,34 @@ def _take_lock(path: Path) -> int:
     return lock
 
 
-def _put_aside(state_dir: Path) -> None:
-    taken = [int(path.suffix[1:]) for path in _put_aside_files(state_dir)]
+def _keep_all(state_dir: Path) -> None:
+    path = state_dir / "board"
     with suppress(FileNotFoundError):
-        (state_dir / "board").rename(state_dir / f"board.previous.{max(taken, default=0) + 1}")
+        for remains in _read(path):
+            _keep(state_dir, remains)
+        path.unlink()
 
 
-def _put_aside_files(state_dir: Path) -> list[Path]:
-    return list(state_dir.glob("board.previous.*"))
+def _keep(state_dir: Path, remains: Remains) -> None:
+    path = _remains_path(state_dir, remains.incarnation)
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    unfinished = path.with_suffix(".new")
+    unfinished.write_text(json.dumps({"boot": _boot(), "remains": asdict(remains)}))
+    unfinished.replace(path)
+
+
+def _load(path: Path, boot: str) -> Remains:
+    # Of a file from before the last boot nobody knows whether it is whole, nor whether it was the last word.
+    with suppress(ValueError):
+        kept = json.loads(path.read_text())
+        if kept["boot"] == boot != "":
+            return remains_from(kept["remains"])
+    log.warning("%s is from before the last boot and is not believed", path, extra={"event": "board.stale"})
+    return Remains(path.stem, None)
+
+
+def _remains_path(state_dir: Path, incarnation: str) -> Path:
+    return state_dir / "remains" / f"{incarnation}.json"
 
 
 def _map_new(path: Path, slots: int, connections: int) -> mmap.mmap:
@@ -118,7 +153,7 @@ def _map_new(path: Path, slots: int, connections: int) -> mmap.mmap:
         memory = mmap.mmap(descriptor, size)
     finally:
         os.close(descriptor)
-    _HEADER.pack_into(memory, 0, _MAGIC, slots, connections, 0.0, _boot())
+    _HEADER.pack_into(memory, 0, _MAGIC, slots, connections, 0.0, _boot().encode())
     return memory
 
 
@@ -137,14 +172,14 @@ def _read(path: Path) -> list[Remains]:
         log.warning("%s is of another version and is not read", path, extra={"event": "board.unreadable"})
         return []
     left = [slot.remains() for slot in _slots(memory, slots, connections) if slot.state != SlotState.EMPTY]
-    if boot == _boot():
+    if boot.rstrip(b"\0").decode() == _boot() != "":
         return left
     log.warning("%s is from before the last boot and is not believed", path, extra={"event": "board.stale"})
     return [Remains(remains.incarnation, None) for remains in left]
 
 
-def _boot() -> bytes:
+def _boot() -> str:
     # Elsewhere than on Linux no boot has a name, and no board is believed after a restart.
     with suppress(OSError):
-        return Path("/proc/sys/kernel/random/boot_id").read_bytes().strip().ljust(48, b"\0")
-    return b""
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return ""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
-from mailerd.outcome import Outcome
+from mailerd.outcome import Kind, Outcome
 
 
 class SlotState(IntEnum):
@@ -74,3 +75,22 @@ class Death:
     incarnation: str
     remains: Remains
     how: str
+
+
+def remains_from(kept: dict[str, Any]) -> Remains:
+    """The remains that ``dataclasses.asdict`` and JSON have made of them."""
+    group = kept["group"]
+    if group is None:
+        return Remains(kept["incarnation"], None)
+    recipients = tuple(_recipient_from(recipient) for recipient in group["recipients"])
+    return Remains(kept["incarnation"], GroupRemains(group["client_id"], group["batch_id"], recipients))
+
+
+def _recipient_from(kept: dict[str, Any]) -> RecipientRemains:
+    outcome = kept["outcome"]
+    return RecipientRemains(
+        contact_id=kept["contact_id"],
+        attempts=kept["attempts"],
+        phase=Phase(kept["phase"]),
+        outcome=outcome and Outcome(Kind(outcome["kind"]), outcome["reason"], outcome["provider_id"]),
+    )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mailerd.board import Board, Group, Phase, Remains, Slot, SlotState
+from mailerd.board import Board, Group, GroupRemains, Phase, Remains, Slot, SlotState
 from mailerd.errors import BoardHeld, ConfigurationError
 from mailerd.outcome import Kind, Outcome
 
@@ -127,17 +127,60 @@ def test_the_next_life_reads_the_remains(tmp_path: Path) -> None:
         board = Board.create(tmp_path, 4, 3)
         board.slots[1].open(life, 1, 0.0)
         board.slots[1].begin_group(GROUP)
+        board.slots[1].answer(0, SENT)
         board.close()
 
     Board.create(tmp_path, 2, 1)
 
     remains = {left.incarnation: left.group for left in Board.previous(tmp_path)}
     assert remains.keys() == {"first", "second"}
-    assert all(group and group.batch_id == "batch-1" for group in remains.values())
+    assert remains["first"] == remains["second"] == board_group(tmp_path / "elsewhere")
 
-    Board.forget_previous(tmp_path)
+    Board.forget(tmp_path, "first")
 
+    assert [left.incarnation for left in Board.previous(tmp_path)] == ["second"]
+
+
+def board_group(state_dir: Path) -> GroupRemains | None:
+    slot = Board.create(state_dir, 1, 3).slots[0]
+    slot.begin_group(GROUP)
+    slot.answer(0, SENT)
+    return slot.read_group()
+
+
+def test_a_cleared_slot_is_remembered_until_it_is_settled(tmp_path: Path) -> None:
+    """What a worker left outlives the reuse of its slot and the daemon, and goes when it is forgotten."""
+    board = Board.create(tmp_path, 1, 3)
+    slot = board.slots[0]
+    slot.open("first", 1, 0.0)
+    slot.begin_group(GROUP)
+
+    remains = board.clear(slot)
+
+    assert (slot.state, slot.read_group()) == (SlotState.EMPTY, None)
+    assert remains.group is not None
+    assert Board.previous(tmp_path) == [remains]
+
+    board.close()
+    Board.create(tmp_path, 1, 3)
+    assert Board.previous(tmp_path) == [remains]
+
+    Board.forget(tmp_path, "first")
+    Board.forget(tmp_path, "first")
     assert Board.previous(tmp_path) == []
+
+
+def test_a_slot_is_cleared_also_when_its_remains_cannot_be_kept(tmp_path: Path) -> None:
+    """A full or broken disk costs the memory over a restart, not the worker's successor."""
+    board = Board.create(tmp_path, 1, 3)
+    board.slots[0].open("first", 1, 0.0)
+    board.slots[0].begin_group(GROUP)
+    (tmp_path / "remains").touch()
+
+    remains = board.clear(board.slots[0])
+
+    assert remains.group is not None
+    assert board.slots[0].state == SlotState.EMPTY
 
 
 def test_a_life_whose_workers_all_left_has_no_remains(tmp_path: Path) -> None:
@@ -152,25 +195,29 @@ def test_a_life_whose_workers_all_left_has_no_remains(tmp_path: Path) -> None:
     assert Board.previous(tmp_path) == []
 
 
-def test_a_board_from_before_the_last_boot_names_only_the_dead(
+def test_what_is_from_before_the_last_boot_names_only_the_dead(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After a reboot nobody knows which pages reached the disk, so no phase of that board is believed."""
-    board = Board.create(tmp_path, 1, 3)
-    board.slots[0].open("first", 1, 0.0)
-    board.slots[0].begin_group(GROUP)
+    """After a reboot nobody knows what had reached the disk: no phase, on the board or kept, is believed."""
+    board = Board.create(tmp_path, 2, 3)
+    for slot, incarnation in zip(board.slots, ("kept", "open"), strict=True):
+        slot.open(incarnation, 1, 0.0)
+        slot.begin_group(GROUP)
+    board.clear(board.slots[0])
     board.close()
-    monkeypatch.setattr("mailerd.board.file._boot", lambda: b"another boot".ljust(48, b"\0"))
+    monkeypatch.setattr("mailerd.board.file._boot", lambda: "another boot")
 
     Board.create(tmp_path, 1, 3)
 
-    assert Board.previous(tmp_path) == [Remains("first", None)]
+    assert Board.previous(tmp_path) == [Remains("kept", None), Remains("open", None)]
 
 
-def test_an_unreadable_file_is_no_board(tmp_path: Path) -> None:
-    """A file of another layout, or cut short, is passed over."""
-    (tmp_path / "board.previous.1").write_bytes(b"short")
-    (tmp_path / "board.previous.2").write_bytes(b"x" * 10_000)
+@pytest.mark.parametrize("content", [b"", b"short", b"x" * 10_000])
+def test_an_unreadable_board_is_passed_over(tmp_path: Path, content: bytes) -> None:
+    """A file of another layout, or one cut short, is replaced."""
+    (tmp_path / "board").write_bytes(content)
+
+    Board.create(tmp_path, 1, 3)
 
     assert Board.previous(tmp_path) == []
 
