@@ -1,0 +1,210 @@
+"""
+One SMTP connection: opened, secured, logged in, and then asked one command at a time.
+
+smtplib speaks; this sets the time-out of every phase, verifies certificates and translates smtplib's and the
+socket's errors into two: ``RouteDown`` (no usable connection came about) and ``ConnectionCut`` (it ended,
+and with it whatever was asked on it). Knows no mail and no policy. Used by ``smtp.py``.
+"""
+
+from __future__ import annotations
+
+import base64
+import smtplib
+import socket
+import ssl
+from contextlib import suppress
+
+from mailerd.config import Smtp
+from mailerd.transports.replies import Reply
+
+_QUIT_TIMEOUT = 3.0  # seconds; politeness has its limits
+_MORE, _LOGGED_IN = 334, 235  # RFC 4954
+
+
+class RouteDown(Exception):
+    """No connection to the server came about; says where and why."""
+
+
+class ConnectionCut(Exception):
+    """The connection ended or makes no sense any more; nothing more can be learnt from it."""
+
+
+class Connection:
+    """
+    One connection and its state. ``mails`` counts what was tried on it; ``dirty`` means: reset it first.
+
+    Made without touching the network, so that ``cut`` has something to cut from the first moment on.
+    """
+
+    def __init__(self, settings: Smtp, tls: ssl.SSLContext) -> None:
+        self.mails = 0
+        self.dirty = False
+        self._settings = settings
+        self._tls = tls
+        self._patience = settings.connect_timeout  # seconds that the phase at hand may take
+        self._was_cut = False
+        # A second handle on the socket for ``cut``: TLS objects do not bear other threads.
+        self._handle: socket.socket | None = None
+        self._client = smtplib.SMTP(local_hostname=settings.helo_name or _own_name())
+
+    @property
+    def where(self) -> str:
+        """The server as people know it."""
+        return f"{self._settings.host}:{self._settings.port}"
+
+    def open(self) -> None:
+        """Connect, secure and log in. Raises ``RouteDown``."""
+        try:
+            self._connect()
+            if self._settings.tls == "implicit":
+                self._secure()
+            self._expect(self._read(), "greeting")
+            self._hello()
+            if self._settings.tls == "starttls":
+                self._start_tls()
+            if self._settings.username:
+                self._log_in()
+        except (OSError, smtplib.SMTPException, UnicodeError, ConnectionCut) as error:
+            self.close()
+            raise RouteDown(f"{self.where}: {self._why(error)}") from None
+        except RouteDown:
+            self.close()
+            raise
+
+    def ask(self, command: str) -> Reply:
+        """Send a command and read its reply. Raises ``ConnectionCut``."""
+        try:
+            self._client.putcmd(command)
+        except (OSError, smtplib.SMTPException) as error:
+            raise ConnectionCut(self._why(error)) from None
+        return self._read()
+
+    def send(self, content: bytes) -> None:
+        """Send bytes of a mail, all of them or raise ``ConnectionCut``; no reply is due."""
+        try:
+            self._within(self._settings.data_timeout)
+            self._socket.sendall(content)
+        except OSError as error:
+            raise ConnectionCut(self._why(error)) from None
+
+    def verdict(self) -> Reply:
+        """The reply to the final dot. Raises ``ConnectionCut``: nobody knows then."""
+        reply = self._read()
+        self._within(self._settings.command_timeout)
+        return reply
+
+    def quit(self) -> None:
+        """Say goodbye, briefly, and close."""
+        with suppress(OSError, smtplib.SMTPException):
+            self._within(_QUIT_TIMEOUT)
+            self._client.docmd("QUIT")
+        self.close()
+
+    def close(self) -> None:
+        """Close without a word; any number of times."""
+        self._client.close()
+        if self._handle is not None:
+            self._handle.close()
+
+    def cut(self) -> None:
+        """End whatever waits on this connection, from another thread; the waiter still has to close it."""
+        self._was_cut = True
+        if self._handle is not None:
+            with suppress(OSError):  # closed in this very moment
+                self._handle.shutdown(socket.SHUT_RDWR)
+
+    @property
+    def _socket(self) -> socket.socket:
+        if self._client.sock is None:  # smtplib closes it when the server hangs up
+            raise ConnectionResetError("the connection is closed")
+        return self._client.sock
+
+    def _connect(self) -> None:
+        address = (self._settings.host, self._settings.port)
+        connected = socket.create_connection(address, self._patience)
+        self._client.sock = connected
+        # The final dot is a small packet of its own: it must not wait for the others' acknowledgement.
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._handle = connected.dup()
+        if self._was_cut:
+            raise ConnectionCut("told to stop")
+        self._within(self._settings.command_timeout)
+
+    def _secure(self) -> None:
+        plain = self._socket
+        self._within(self._settings.connect_timeout)
+        # A fresh client: what a stranger may have put into the plain stream is not carried over.
+        self._client = smtplib.SMTP(local_hostname=self._client.local_hostname)
+        self._client.sock = plain
+        self._client.sock = self._tls.wrap_socket(plain, server_hostname=self._settings.host)
+        self._within(self._settings.command_timeout)
+
+    def _hello(self) -> None:
+        if not 200 <= self._client.ehlo()[0] < 300:  # noqa: PLR2004 - RFC 5321 4.2.1
+            self._expect(_reply(*self._client.helo()), "HELO")
+
+    def _start_tls(self) -> None:
+        if not self._client.has_extn("starttls"):
+            raise RouteDown(
+                f"{self.where} does not offer STARTTLS; smtp.tls says otherwise "
+                '("implicit" for TLS from the start, "none" to send unencrypted)'
+            )
+        self._expect(self.ask("STARTTLS"), "STARTTLS")
+        self._secure()
+        self._hello()
+
+    def _log_in(self) -> None:
+        offered = self._client.esmtp_features.get("auth", "").upper().split()
+        user = self._settings.username
+        password = self._settings.password.get_secret_value()
+        if "PLAIN" in offered:
+            reply = self.ask("AUTH PLAIN " + _base64(f"\0{user}\0{password}"))
+        elif "LOGIN" in offered:
+            reply = self.ask("AUTH LOGIN")
+            for answer in (user, password):
+                if reply.code == _MORE:
+                    reply = self.ask(_base64(answer))
+        else:
+            raise RouteDown(f"{self.where} offers no login that mailerd knows (AUTH PLAIN, AUTH LOGIN)")
+        if reply.code != _LOGGED_IN:
+            raise RouteDown(f"{self.where} refused the login of smtp.username: {reply}")
+
+    def _expect(self, reply: Reply, what: str) -> None:
+        if not reply.positive:
+            raise RouteDown(f"{self.where} refused the {what}: {reply}")
+
+    def _read(self) -> Reply:
+        try:
+            return _reply(*self._client.getreply())
+        except (OSError, smtplib.SMTPException) as error:
+            raise ConnectionCut(self._why(error)) from None
+
+    def _within(self, seconds: float) -> None:
+        self._patience = seconds
+        self._socket.settimeout(seconds)
+
+    def _why(self, error: Exception) -> str:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return f"its certificate is not trusted: {error.verify_message}"
+        if isinstance(error, TimeoutError) or "timed out" in str(error):
+            return f"no answer within {self._patience:g} s"
+        if isinstance(error, ssl.SSLError):
+            return f"TLS failed: {error.reason or error}"
+        if isinstance(error, OSError) and error.strerror:
+            return error.strerror
+        return str(error)
+
+
+def _reply(code: int, text: bytes) -> Reply:
+    words = " ".join(text.decode("utf-8", "replace").split())
+    return Reply(code, "".join(letter for letter in words if letter.isprintable()))
+
+
+def _own_name() -> str:
+    # smtplib would ask the DNS for it, which can take long. Without a full name: RFC 5321 4.1.3.
+    name = socket.gethostname()
+    return name if "." in name else "[127.0.0.1]"
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()

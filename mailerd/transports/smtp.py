@@ -1,0 +1,209 @@
+"""
+The transport ``smtp``: one kept connection per session, one mail after the other.
+
+Decides what a mail's conversation came to, above all where it broke off: before the final dot was sent the
+mail was certainly not delivered; after it, without an answer, nobody knows. Opened by ``open_transport``.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from enum import IntEnum
+
+from mailerd.config import Smtp
+from mailerd.errors import ConfigurationError, Problem
+from mailerd.message import Message
+from mailerd.outcome import Kind, Outcome
+from mailerd.transports.connection import Connection, ConnectionCut, RouteDown
+from mailerd.transports.replies import TRY_ELSEWHERE, Reply, accepted, reason, refused
+from mailerd.transports.session import Begin
+
+log = logging.getLogger(__name__)
+
+_GO_AHEAD = 354
+_ABORTED = Outcome(Kind.WITHHELD, "not handed over: told to stop before that")
+
+
+class Stage(IntEnum):
+    """How far a hand-over got."""
+
+    ENVELOPE = 1  # nothing was asked of the caller yet
+    BEGUN = 2  # ``begin`` said yes; the final dot is not sent
+    DOT = 3  # the final dot is sent; from here on only the reply can tell
+
+
+class SmtpTransport:
+    """One server. Raises ``ConfigurationError`` where ``smtp.ca_file`` holds no certificates."""
+
+    name = "smtp"
+
+    def __init__(self, settings: Smtp) -> None:
+        self._settings = settings
+        try:
+            self._tls = ssl.create_default_context(cafile=settings.ca_file)
+        except OSError as error:  # ssl.SSLError is one
+            problem = f"holds no certificates that can be used: {error.strerror or error}"
+            raise ConfigurationError([Problem("smtp.ca_file", problem)]) from None
+
+    def session(self) -> SmtpSession:
+        """See ``Transport``."""
+        return SmtpSession(self._settings, self._tls)
+
+
+class SmtpSession:
+    """One thread's conversation with the server."""
+
+    def __init__(self, settings: Smtp, tls: ssl.SSLContext) -> None:
+        self._settings = settings
+        self._tls = tls
+        self._connection: Connection | None = None
+        self._aborted = False
+
+    def deliver(self, message: Message, begin: Begin) -> Outcome:
+        """
+        See ``Session``.
+
+        A connection that ends before ``begin`` was asked, such as a kept one that the server gave up, is
+        replaced once.
+        """
+        outcome, untouched = self._attempt(message, begin)
+        if untouched:
+            outcome, _ = self._attempt(message, begin)
+        return outcome
+
+    def close(self) -> None:
+        """See ``Session``."""
+        if self._connection is not None:
+            self._connection.quit()
+            self._connection = None
+
+    def abort(self) -> None:
+        """See ``Session``."""
+        self._aborted = True
+        connection = self._connection
+        if connection is not None:
+            connection.cut()
+
+    def _attempt(self, message: Message, begin: Begin) -> tuple[Outcome, bool]:
+        """The outcome, and whether it was cut off so early that a new connection may do better."""
+        try:
+            connection = self._connected()
+        except RouteDown as error:
+            return self._down(error), False
+        hand_over = HandOver(connection, message)
+        try:
+            outcome = hand_over.run(begin)
+        except ConnectionCut as cut:
+            self._drop()
+            untouched = hand_over.stage is Stage.ENVELOPE and not self._aborted
+            return self._after_cut(hand_over.stage, f"{connection.where}: {cut}"), untouched
+        if hand_over.closing:
+            self._drop()
+        return outcome, False
+
+    def _after_cut(self, stage: Stage, why: str) -> Outcome:
+        if stage is Stage.DOT:
+            return Outcome(Kind.UNKNOWN, f"handed over, and the answer is lost: {why}")
+        if self._aborted:
+            return _ABORTED
+        if stage is Stage.ENVELOPE:
+            return Outcome(Kind.BLOCKED, why)
+        # ``begin`` holds for one try. A server that still takes connections may have cut this one because of
+        # this mail: the recipient waits and the others go on. One that does not is a route out of order.
+        try:
+            self._connected()
+        except RouteDown as error:
+            return self._down(error)
+        return Outcome(Kind.DEFERRED, f"cut off before the mail was complete: {why}")
+
+    def _down(self, error: RouteDown) -> Outcome:
+        return _ABORTED if self._aborted else Outcome(Kind.BLOCKED, str(error))
+
+    def _connected(self) -> Connection:
+        if self._aborted:
+            raise RouteDown("told to stop")
+        kept = self._connection
+        if kept is not None and kept.mails < self._settings.mails_per_connection:
+            return kept
+        self.close()
+        connection = Connection(self._settings, self._tls)
+        self._connection = connection  # before it opens, so that ``abort`` finds it
+        if self._aborted:
+            connection.cut()
+        try:
+            connection.open()
+        except RouteDown:
+            self._connection = None
+            raise
+        log.debug("connected to %s", connection.where, extra={"event": "smtp.connected"})
+        return connection
+
+    def _drop(self) -> None:
+        # Never used again: a late answer on it would be taken for the next mail's.
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+class HandOver:
+    """One mail's conversation. ``stage`` tells how far it got; ``closing``, that the server ends it there."""
+
+    def __init__(self, connection: Connection, message: Message) -> None:
+        self.stage = Stage.ENVELOPE
+        self.closing = False
+        self._connection = connection
+        self._message = message
+
+    def run(self, begin: Begin) -> Outcome:
+        """Envelope, ``begin``, mail. Raises ``ConnectionCut``."""
+        no = self._envelope()
+        if no is not None:
+            return no
+        if not begin():
+            return _ABORTED
+        self.stage = Stage.BEGUN
+        go_ahead = self._connection.ask("DATA")
+        if go_ahead.code != _GO_AHEAD:
+            return self._refused(go_ahead)
+        return self._mail()
+
+    def _envelope(self) -> Outcome | None:
+        connection = self._connection
+        if connection.dirty and not connection.ask("RSET").positive:
+            raise ConnectionCut("RSET was refused")
+        connection.dirty = True
+        connection.mails += 1
+        sender = connection.ask(f"MAIL FROM:<{self._message.sender}>")
+        if not sender.positive:
+            # No word of the recipient yet: the next mail would fare the same.
+            said = reason(self._usable(sender), self._message)
+            return Outcome(Kind.BLOCKED, f"{connection.where} refused the sender: {said}")
+        recipient = connection.ask(f"RCPT TO:<{self._message.recipient}>")
+        return None if recipient.positive else self._refused(recipient)
+
+    def _mail(self) -> Outcome:
+        content = self._message.content
+        stuffed = content.replace(b"\r\n.", b"\r\n..")
+        self._connection.send(b"." + stuffed if content.startswith(b".") else stuffed)
+        # By itself: as long as it is not written, the server cannot have taken the mail.
+        self._connection.send(b".\r\n")
+        self.stage = Stage.DOT
+        reply = self._connection.verdict()
+        self.closing = reply.code in TRY_ELSEWHERE
+        self._connection.dirty = False
+        if reply.positive:
+            return accepted(reply, self._message)
+        if not reply.negative:
+            raise ConnectionCut(f"no SMTP reply: {reply}")
+        return refused(reply, self._message)
+
+    def _refused(self, reply: Reply) -> Outcome:
+        return refused(self._usable(reply), self._message)
+
+    def _usable(self, reply: Reply) -> Reply:
+        if reply.code in TRY_ELSEWHERE:
+            raise ConnectionCut(reason(reply, self._message))
+        if not reply.negative:
+            raise ConnectionCut(f"no SMTP reply: {reason(reply, self._message)}")
+        return reply

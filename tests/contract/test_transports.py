@@ -1,0 +1,105 @@
+"""What every transport promises, over every transport that hands mails over."""
+
+from __future__ import annotations
+
+import email
+import email.policy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from mailerd.config import Config
+from mailerd.message import Composer, MailSettings, Message, Rendered
+from mailerd.outcome import Kind
+from mailerd.transports import Transport, open_transport
+from rigs.sink import Sink
+
+
+@dataclass
+class Route:
+    """A transport, and what arrived through it."""
+
+    transport: Transport
+    arrived: Callable[[], list[bytes]]
+
+
+@pytest.fixture(params=["outbox", "smtp"])
+def route(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Route]:
+    with Sink(tmp_path / "sink") as sink:
+        config = Config.model_validate(
+            {
+                "mail": {"transport": request.param, "from": "a@example.com", "outbox": tmp_path / "out"},
+                "smtp": {"host": "127.0.0.1", "port": sink.port, "tls": "none"},
+            }
+        )
+        transport = open_transport(config)
+        assert transport is not None
+        yield Route(
+            transport,
+            (lambda: [mail.content for mail in sink.mails()])
+            if request.param == "smtp"
+            else lambda: [file.read_bytes() for file in sorted((tmp_path / "out").rglob("*.eml"))],
+        )
+
+
+def mail_to(contact: str, rendered: Rendered | None = None) -> Message:
+    mail = Config.model_validate({"mail": {"from": "News <news@example.com>"}}).mail
+    composer = Composer(mail, MailSettings(), client_id="shop", batch_id="batch-1", template_id="welcome")
+    return composer.compose(contact, f"{contact}@example.org", rendered or Rendered("Hi", "text"), 1.7e9)
+
+
+def test_a_mail_arrives_byte_for_byte_once_begun(route: Route) -> None:
+    """Leading dots, long lines, NUL and UTF-8 arrive as composed; ``begin`` is asked exactly once, before."""
+    asked: list[int] = []
+    body = ".\n..\n.leading\nFrom me\n" + "x" * 2000 + "\n\x00 trailing \nGrüße\n."
+    message = mail_to("user1", Rendered("Grüße", body, "<p>.</p>\n.\n"))
+    session = route.transport.session()
+
+    outcome = session.deliver(message, lambda: not asked.append(len(route.arrived())))
+    session.close()
+
+    assert outcome.kind is Kind.SENT
+    assert asked == [0]
+    assert route.arrived() == [message.content]
+
+
+def test_a_mail_that_must_not_begin_is_withheld(route: Route) -> None:
+    """A ``begin`` that says no: WITHHELD, nothing handed over, and the session goes on."""
+    session = route.transport.session()
+
+    withheld = session.deliver(mail_to("user1"), lambda: False)
+    before = route.arrived()
+    sent = session.deliver(mail_to("user2"), lambda: True)
+    session.close()
+
+    assert (withheld.kind, sent.kind) == (Kind.WITHHELD, Kind.SENT)
+    assert before == []
+    assert [email.message_from_bytes(mail)["To"] for mail in route.arrived()] == ["user2@example.org"]
+
+
+def test_a_closed_session_opens_again(route: Route) -> None:
+    """A session that was closed while idle takes the next mail."""
+    session = route.transport.session()
+    session.deliver(mail_to("user1"), lambda: True)
+    session.close()
+
+    outcome = session.deliver(mail_to("user2"), lambda: True)
+    session.close()
+    session.close()
+
+    assert outcome.kind is Kind.SENT
+    assert len(route.arrived()) == 2
+
+
+def test_many_mails_arrive_each_once(route: Route) -> None:
+    """A hundred and fifty mails of one session arrive, each once."""
+    session = route.transport.session()
+    kinds = {session.deliver(mail_to(f"user{number}"), lambda: True).kind for number in range(150)}
+    session.close()
+
+    assert kinds == {Kind.SENT}
+    to = {email.message_from_bytes(mail, policy=email.policy.default)["To"] for mail in route.arrived()}
+    assert to == {f"user{number}@example.org" for number in range(150)}
+    assert len(route.arrived()) == 150
