@@ -2,7 +2,8 @@
 What became of one recipient: the values that the senders return and the ledger keeps.
 
 Pure data and the rules between states; knows no transport and no Redis. ``State`` is what users see in
-counts and listings, ``Outcome`` is what one attempt to deliver came to.
+counts and listings, ``Outcome`` is what one attempt to deliver came to, ``RetryPolicy`` says what follows
+from it.
 """
 
 from __future__ import annotations
@@ -62,3 +63,33 @@ class Outcome:
     def __post_init__(self) -> None:
         if not self.reason:
             raise ValueError("an outcome says why")
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """
+    What follows from an outcome. All times in seconds.
+
+    ``delays``: the pause after the first, second, ... deferral, the last one for all further ones.
+    ``max_age``: how long after its first deferral a recipient is still tried. ``resend``: those whose answer
+    was lost are sent again, under the same Message-ID, instead of being held for somebody to look at.
+    """
+
+    delays: tuple[float, ...]
+    max_age: float
+    resend: bool
+
+    def after(self, outcome: Outcome, attempts: int, age: float) -> tuple[Outcome, float]:
+        """
+        What is to be booked, and when a deferred recipient is due again.
+
+        ``attempts`` before this one; ``age`` since the first deferral, 0 if there was none.
+        """
+        if outcome.kind is Kind.UNKNOWN and self.resend:
+            outcome = Outcome(Kind.DEFERRED, f"sent again, as mail.unknown says: {outcome.reason}")
+        if outcome.kind is not Kind.DEFERRED:
+            return outcome, 0.0
+        delay = self.delays[min(attempts, len(self.delays) - 1)]
+        if age + delay > self.max_age:
+            return Outcome(Kind.EXPIRED, f"given up after {attempts + 1} attempts: {outcome.reason}"), 0.0
+        return outcome, delay

@@ -20,7 +20,7 @@ _INCARNATION_AT, _INCARNATION_ROOM = 48, 32
 _CLIENT_AT, _BATCH_AT, _NAME_ROOM = 82, 212, 128
 _SLOT_SIZE = 344
 # Inside the entry of one recipient.
-_PHASE_AT, _ATTEMPTS_AT = 0, 2
+_PHASE_AT = 0
 _KIND_AT, _KIND_ROOM = 4, 16
 _PROVIDER_AT, _PROVIDER_ROOM = 22, 128
 _REASON_AT, _REASON_ROOM = 152, 200
@@ -91,6 +91,11 @@ class Slot:
         """The name of this life of the worker: at most 32 ASCII characters, never used again."""
         return self._read(_INCARNATION_AT)
 
+    @incarnation.setter
+    def incarnation(self, incarnation: str) -> None:
+        self.clear_group()
+        self._write(_INCARNATION_AT, _INCARNATION_ROOM, incarnation)
+
     def open(self, incarnation: str, generation: int, deadline: float) -> None:
         """Prepare the slot for a new worker, before it is forked; what a former one left is forgotten."""
         self.clear_group()
@@ -116,10 +121,9 @@ class Slot:
         self.clear_group()
         self._write(_CLIENT_AT, _NAME_ROOM, group.client_id)
         self._write(_BATCH_AT, _NAME_ROOM, group.batch_id)
-        for index, (contact_id, attempts) in enumerate(zip(group.contact_ids, group.attempts, strict=True)):
+        for index, contact_id in enumerate(group.contact_ids):
             entry = self._entry(index)
             self.memory[self.base + entry + _PHASE_AT] = Phase.CLAIMED
-            _U16.pack_into(self.memory, self.base + entry + _ATTEMPTS_AT, attempts)
             self._write(entry + _CONTACT_AT, _CONTACT_ROOM, contact_id)
         _U16.pack_into(self.memory, self.base + _COUNT_AT, len(group.contact_ids))
         self.memory[self.base + _OPEN_AT] = 1
@@ -157,12 +161,11 @@ class Slot:
 
     def _recipient(self, entry: int) -> RecipientRemains:
         phase = Phase(self.memory[self.base + entry + _PHASE_AT])
-        attempts = _U16.unpack_from(self.memory, self.base + entry + _ATTEMPTS_AT)[0]
         outcome = None
         if phase is Phase.OUTCOME:
             kind = Kind(self._read(entry + _KIND_AT))
             outcome = Outcome(kind, self._read(entry + _REASON_AT), self._read(entry + _PROVIDER_AT))
-        return RecipientRemains(self._read(entry + _CONTACT_AT), attempts, phase, outcome)
+        return RecipientRemains(self._read(entry + _CONTACT_AT), phase, outcome)
 
     def _write(self, offset: int, room: int, text: str) -> None:
         at, raw = self.base + offset, text.encode()

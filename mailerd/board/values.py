@@ -32,12 +32,11 @@ class Phase(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The recipients that a worker takes in hand together; ``attempts`` are those before this one."""
+    """The recipients that a worker takes in hand together."""
 
     client_id: str
     batch_id: str
     contact_ids: Sequence[str]
-    attempts: Sequence[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,6 @@ class RecipientRemains:
     """How far one recipient had come; ``outcome`` is there in the phase OUTCOME only."""
 
     contact_id: str
-    attempts: int
     phase: Phase
     outcome: Outcome | None
 
@@ -90,7 +88,6 @@ def _recipient_from(kept: dict[str, Any]) -> RecipientRemains:
     outcome = kept["outcome"]
     return RecipientRemains(
         contact_id=kept["contact_id"],
-        attempts=kept["attempts"],
         phase=Phase(kept["phase"]),
         outcome=outcome and Outcome(Kind(outcome["kind"]), outcome["reason"], outcome["provider_id"]),
     )

@@ -18,7 +18,7 @@ from mailerd.outcome import State
 from mailerd.queue.batches import Batches
 from mailerd.queue.connection import translated
 from mailerd.queue.keys import Batch, Keys, Rows, field_prefix
-from mailerd.queue.ledger import LONGEST_REASON, ROWS_IN_A_SCRIPT
+from mailerd.queue.ledger import LONGEST_REASON, ROWS_IN_A_SCRIPT, known_batch
 from mailerd.queue.model import DeadLetter, Resolution, UnknownRecipient
 from mailerd.queue.payloads import Slice, parse, slice_of
 from mailerd.queue.scripts import run
@@ -77,10 +77,10 @@ class DeadLetters:
         except JobRejected:
             return
         if isinstance(job, EmailJob | Slice):
-            batch = known_batch(self._client, self._keys, job.client_id, job.batch_id)
-            if batch is not None:
+            known = known_batch(self._client, self._keys, job.client_id, job.batch_id)
+            if known is not None:
                 contacts = dict.fromkeys(job.contact_ids)
-                resolve(self._client, self._keys, batch, list(contacts), "fq", letter.reason)
+                resolve(self._client, self._keys, known[0], list(contacts), "fq", letter.reason)
 
 
 class Unknowns:
@@ -102,19 +102,12 @@ class Unknowns:
 
     def resolve(self, client_id: str, batch_id: str, contact_ids: Sequence[str], how: Resolution) -> int:
         """Settle these recipients as the operator found; how many. Raises ``RedisUnavailable``."""
-        batch = known_batch(self._client, self._keys, client_id, batch_id)
-        if batch is None:
+        known = known_batch(self._client, self._keys, client_id, batch_id)
+        if known is None:
             return 0
         change = {Resolution.SENT: "us", Resolution.FAILED: "uf", Resolution.RESEND: "uq"}[how]
         reason = "an operator found that it did not arrive" if how is Resolution.FAILED else ""
-        return resolve(self._client, self._keys, batch, contact_ids, change, reason)
-
-
-def known_batch(client: redis.Redis, keys: Keys, client_id: str, batch_id: str) -> Batch | None:
-    """The batch, where the ledger has it. Raises ``RedisUnavailable``."""
-    with translated():
-        buckets: Any = client.hget(keys.batch(f"{client_id}/{batch_id}"), "buckets")
-    return None if buckets is None else Batch(client_id, batch_id, int(buckets))
+        return resolve(self._client, self._keys, known[0], contact_ids, change, reason)
 
 
 def resolve(

@@ -64,3 +64,9 @@ def register(client: redis.Redis, keys: Keys, seconds: float, clock: Clock) -> L
 def whereabouts() -> str:
     """This process, as ``mailerd status`` shows it."""
     return json.dumps({"host": socket.gethostname(), "pid": os.getpid()})
+
+
+def leave(client: redis.Redis, keys: Keys, lease: Lease) -> None:
+    """End the lease in order; a job still in hand is left to the janitor. Raises ``RedisUnavailable``."""
+    name = lease.incarnation
+    run(client, "leave", [keys.lease(name), keys.hand(name), keys.workers], [name])

@@ -173,10 +173,14 @@ class Ledger:
             packed: bytes | None = self._client.hget(self._keys.templates, digest)  # type: ignore[assignment] # sync
         return packed
 
-    def pin(self, batch: Batch, digest: str, packed: bytes) -> tuple[str, bytes]:
-        """Pin the batch to this template, unless it is pinned: returns what it is pinned to."""
+    def pin(self, batch: Batch, digest: str, packed: bytes, unknown: str) -> tuple[str, bytes]:
+        """
+        Pin the batch to this template and its policy for unknown outcomes, unless it is pinned.
+
+        Returns what it is pinned to.
+        """
         keys = [self._keys.batch(batch.tag), self._keys.templates, self._keys.template_users]
-        pinned = self._patience.call(lambda: run(self._client, "pin", keys, [digest, packed]))
+        pinned = self._patience.call(lambda: run(self._client, "pin", keys, [digest, packed, unknown]))
         return pinned[0].decode(), pinned[1]
 
     def claim(
@@ -242,6 +246,20 @@ class Ledger:
         if isinstance(answer, list) and answer[0] == b"lost":
             raise LeaseLost
         return answer
+
+
+def known_batch(client: redis.Redis, keys: Keys, client_id: str, batch_id: str) -> tuple[Batch, str] | None:
+    """
+    A batch that the ledger has, and the policy for unknown outcomes that it is pinned to ('': none yet).
+
+    Raises ``RedisUnavailable``.
+    """
+    record: Any
+    with translated():
+        record = client.hmget(keys.batch(f"{client_id}/{batch_id}"), "buckets", "unknown")
+    if record[0] is None:
+        return None
+    return Batch(client_id, batch_id, int(record[0])), (record[1] or b"").decode()
 
 
 def _delay(booking: Booking) -> float:

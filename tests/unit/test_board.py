@@ -12,7 +12,7 @@ from mailerd.board import Board, Group, GroupRemains, Phase, Remains, Slot, Slot
 from mailerd.errors import BoardHeld, ConfigurationError
 from mailerd.outcome import Kind, Outcome
 
-GROUP = Group("acme", "batch-1", ["ann", "böb", "x" * 256], [0, 3, 0])
+GROUP = Group("acme", "batch-1", ["ann", "böb", "x" * 256])
 SENT = Outcome(Kind.SENT, "250 2.0.0 Ok: queued as 4F2", "4F2")
 
 
@@ -22,7 +22,7 @@ def phases(slot: Slot) -> list[Phase]:
 
 
 def test_a_group_is_read_as_it_was_written(tmp_path: Path) -> None:
-    """Names, attempts, phases and outcomes of a group come back whole."""
+    """Names, phases and outcomes of a group come back whole."""
     slot = Board.create(tmp_path, 4, 3).slots[2]
     slot.open("incarnation-1", 1, 0.0)
 
@@ -35,7 +35,6 @@ def test_a_group_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert group is not None
     assert (group.client_id, group.batch_id) == ("acme", "batch-1")
     assert [recipient.contact_id for recipient in group.recipients] == ["ann", "böb", "x" * 256]
-    assert [recipient.attempts for recipient in group.recipients] == [0, 3, 0]
     assert phases(slot) == [Phase.HANDED_OVER, Phase.OUTCOME, Phase.CLAIMED]
     assert [recipient.outcome for recipient in group.recipients] == [None, SENT, None]
 
@@ -70,13 +69,12 @@ def test_too_long_texts_are_cut_between_characters(tmp_path: Path) -> None:
 def test_the_longest_ids_fit(tmp_path: Path) -> None:
     """Client, batch and contact ids of the greatest length, in the widest characters, are kept whole."""
     slot = Board.create(tmp_path, 1, 1).slots[0]
-    slot.begin_group(Group("c" * 128, "b" * 128, ["😀" * 256], [65_535]))
+    slot.begin_group(Group("c" * 128, "b" * 128, ["😀" * 256]))
 
     group = slot.read_group()
     assert group is not None
     assert (group.client_id, group.batch_id) == ("c" * 128, "b" * 128)
     assert group.recipients[0].contact_id == "😀" * 256
-    assert group.recipients[0].attempts == 65_535
 
 
 def test_a_group_has_at_most_as_many_recipients_as_connections(tmp_path: Path) -> None:

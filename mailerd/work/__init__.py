@@ -1,0 +1,1 @@
+"""The worker's story (claim, deliver, settle) and the janitor's chores."""

@@ -1,0 +1,182 @@
+"""
+What a worker does with one job in hand: admit, cut, draw, deliver, and let go of it in the one right way.
+
+Lives as long as an incarnation. It decides what becomes of the *job*; what becomes of each recipient is
+``delivery``'s and the ledger's business. Called by the worker alone.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+from mailerd.clock import Stop
+from mailerd.config import Config
+from mailerd.delivery import Delivery, End, Pass, Work
+from mailerd.errors import JobRejected, TemplateBroken
+from mailerd.job import EmailJob
+from mailerd.outcome import Kind, Outcome
+from mailerd.queue.claims import Claim, Claims
+from mailerd.queue.keys import Batch, in_bucket_order
+from mailerd.queue.ledger import ROWS_IN_A_SCRIPT, Booking, Ledger, OpenBatch, Opening
+from mailerd.queue.payloads import Slice, Ticket, job_id, parse, slice_of
+from mailerd.work.letters import Letters
+
+log = logging.getLogger(__name__)
+
+DISCARDED = Outcome(Kind.DISCARDED, 'mail.transport is "none": the job was logged and nothing sent')
+
+
+class Handler:
+    """Works off the jobs of one incarnation. ``delivery`` is None where the transport is ``none``."""
+
+    def __init__(
+        self,
+        config: Config,
+        claims: Claims,
+        ledger: Ledger,
+        delivery: Delivery | None,
+        letters: Letters,
+        stop: Stop,
+        progress: Callable[[], None],
+    ) -> None:
+        self._claims = claims
+        self._ledger = ledger
+        self._delivery = delivery
+        self._letters = letters
+        self._stop = stop
+        self._progress = progress
+        self._longest = config.queue.max_job_mb * 2**20
+        self._slice = config.queue.slice
+        self._lease_seconds = config.queue.lease
+        self._max_deaths = config.queue.max_deaths
+
+    def work_off(self, claim: Claim) -> str:
+        """
+        Work the job off and end its claim; returns what blocks the route, empty when nothing does.
+
+        Raises ``LeaseLost``, and ``RedisUnavailable`` when a stop came while Redis was away; then the
+        janitor ends the claim.
+        """
+        try:
+            payload = parse(claim.raw, self._longest)
+        except JobRejected as rejected:
+            return self._bury(claim, rejected.reason)
+        if isinstance(payload, Ticket):
+            return self._ticket(claim, payload)
+        if isinstance(payload, Slice):
+            return self._worked_slice(claim, payload)
+        return self._job(claim, payload)
+
+    def _job(self, claim: Claim, job: EmailJob) -> str:
+        contacts = job.distinct()
+        opened = self._ledger.open_job(job, claim.jid, len(contacts))
+        if isinstance(opened, Opening):
+            return self._bury(claim, "its batch ended long ago and was deleted; a new batch_id is needed")
+        if not opened.agrees:
+            return self._bury(claim, "its batch is known with another template or other variables")
+        if len(contacts) > self._slice:
+            return self._cut(claim, job, opened)
+        _, _, first = self._ledger.admit(opened.batch, claim.jid, 0, contacts, 0)
+        if first:
+            log_received(job)
+        return self._deliver(claim, opened, contacts, retry=False)
+
+    def _cut(self, claim: Claim, job: EmailJob, opened: OpenBatch) -> str:
+        """Admit a long job piece by piece; its slices go round as a ticket with everybody else's jobs."""
+        contacts = in_bucket_order(opened.batch, job.distinct())
+        reason = self._why_nobody_can_get_it(opened)
+        if reason:
+            return self._give_up(claim, opened.batch, contacts, reason)
+        cursor = 0
+        while cursor < len(contacts):
+            if self._stop:
+                self._claims.give_back(claim)
+                return ""
+            self._progress()
+            piece = contacts[cursor : cursor + ROWS_IN_A_SCRIPT]
+            cursor, _, first = self._ledger.admit(opened.batch, claim.jid, cursor, piece, self._slice)
+            if first:
+                log_received(job)
+        self._claims.ack(claim)
+        return ""
+
+    def _ticket(self, claim: Claim, ticket: Ticket) -> str:
+        raw = self._ledger.draw(ticket)
+        if raw is None:
+            return ""
+        drawn = Claim(raw, job_id(raw), claim.incarnation)
+        payload = parse(raw, self._longest)
+        return self._worked_slice(drawn, payload) if isinstance(payload, Slice) else ""
+
+    def _worked_slice(self, claim: Claim, piece: Slice) -> str:
+        opened = self._ledger.open_slice(piece.client_id, piece.batch_id, claim.jid)
+        if isinstance(opened, Opening):
+            self._claims.ack(claim)  # nobody waits for it: its batch has been deleted
+            return ""
+        return self._deliver(claim, opened, piece.contact_ids, retry=piece.retry)
+
+    def _deliver(self, claim: Claim, opened: OpenBatch, contacts: tuple[str, ...], *, retry: bool) -> str:
+        reason = self._why_nobody_can_get_it(opened)
+        if reason:
+            return self._give_up(claim, opened.batch, contacts, reason)
+        if self._delivery is None:
+            self._book_all(claim, opened.batch, contacts, DISCARDED)
+            self._claims.ack(claim)
+            return ""
+        work = Work(self._letters.of(opened, self._ledger), claim.jid, contacts, retry)
+        return self._let_go(claim, opened.batch, self._delivery.deliver(work, self._progress))
+
+    def _let_go(self, claim: Claim, batch: Batch, ended: Pass) -> str:
+        if ended.end is End.STOPPED:
+            self._claims.give_back(claim)
+        elif ended.end is End.BLOCKED:
+            self._claims.give_back(claim, batch.tag, ended.reason)
+        else:
+            busy = slice_of(batch.client_id, batch.batch_id, ended.busy) if ended.busy else None
+            self._claims.ack(claim, busy, self._lease_seconds)
+        return ended.reason
+
+    def _why_nobody_can_get_it(self, opened: OpenBatch) -> str:
+        if opened.deaths >= self._max_deaths:
+            return f"poison: {opened.deaths} workers in a row died with it and got nobody settled"
+        if self._delivery is not None:
+            try:
+                self._letters.of(opened, self._ledger)
+            except TemplateBroken as fault:
+                return str(fault)
+        return ""
+
+    def _give_up(self, claim: Claim, batch: Batch, contacts: Sequence[str], reason: str) -> str:
+        """Bury a job together with its open recipients, so that each can be asked why it got nothing."""
+        cursor = 0
+        while cursor < len(contacts):
+            self._progress()
+            piece = contacts[cursor : cursor + ROWS_IN_A_SCRIPT]
+            cursor, _, _ = self._ledger.admit(batch, claim.jid, cursor, piece, 0)
+        self._book_all(claim, batch, contacts, Outcome(Kind.FAILED, reason))
+        return self._bury(claim, reason)
+
+    def _book_all(self, claim: Claim, batch: Batch, contacts: Sequence[str], outcome: Outcome) -> None:
+        for start in range(0, len(contacts), ROWS_IN_A_SCRIPT):
+            self._progress()
+            piece = contacts[start : start + ROWS_IN_A_SCRIPT]
+            self._ledger.mark(batch, claim.jid, [Booking(contact, outcome) for contact in piece])
+
+    def _bury(self, claim: Claim, reason: str) -> str:
+        self._claims.bury(claim, reason)
+        log.error(
+            "Job buried, see `mailerd dead list`: %s",
+            reason,
+            extra={"event": "job.buried", "jid": claim.jid, "bytes": len(claim.raw)},
+        )
+        return ""
+
+
+def log_received(job: EmailJob) -> None:
+    """The line that operators look for, once per pushed job."""
+    log.info(
+        "New Job Received: %s",
+        job.summary(),
+        extra={"event": "job.received", "client": job.client_id, "batch": job.batch_id},
+    )

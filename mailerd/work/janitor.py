@@ -1,0 +1,132 @@
+"""
+The janitor: settles what dead workers left, at once, and does the queue's chores when they are due.
+
+A thread of main. It is woken with each dead worker's remains, books them in that incarnation's name and
+only then returns its job; so no recipient is sent to twice because somebody died. It never sends anything.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mailerd.board import Board, Death, GroupRemains, Phase, RecipientRemains
+from mailerd.clock import Clock, Stop
+from mailerd.config import Config
+from mailerd.errors import RedisRefused, RedisUnavailable
+from mailerd.outcome import Kind, Outcome, RetryPolicy
+from mailerd.queue.connection import Patience, connect
+from mailerd.queue.keys import Keys
+from mailerd.queue.ledger import Booking, Ledger, known_batch
+from mailerd.queue.upkeep import Upkeep
+
+log = logging.getLogger(__name__)
+
+NEVER_BEGUN = Outcome(Kind.WITHHELD, "its worker died before the hand-over")
+NO_ANSWER = Outcome(Kind.UNKNOWN, "its worker died before the answer came")
+
+
+@dataclass(slots=True)
+class _Chore:
+    do: Callable[[], object]
+    every: float
+    due: float = 0.0
+
+
+class Janitor:
+    """Works until ``stop``, and then until no death is left to settle."""
+
+    def __init__(self, config: Config, stop: Stop, clock: Clock) -> None:
+        self._config = config
+        self._stop = stop
+        self._clock = clock
+        self._keys = Keys(config.queue.name)
+        self._client = connect(config.redis)
+        self._patience = Patience(clock, stop)
+        upkeep = Upkeep(self._client, self._keys, config)
+        self._upkeep = upkeep
+        self._chores = [
+            _Chore(upkeep.promote, 0.5),
+            _Chore(upkeep.reap_lapsed, 4.0),
+            _Chore(upkeep.visit_graves, 60.0),
+            _Chore(upkeep.forget_old_batches, 3600.0),
+        ]
+
+    def run(self, deaths: queue.SimpleQueue[Death]) -> None:
+        """Settle deaths as they come, and do the chores in between."""
+        while not self._stop or not deaths.empty():
+            try:
+                death = deaths.get(timeout=0.0 if self._stop else self._until_due())
+            except queue.Empty:
+                self._do_what_is_due()
+                continue
+            self._settle(death)
+
+    def _until_due(self) -> float:
+        now = self._clock.monotonic()
+        return max(0.01, min(chore.due for chore in self._chores) - now)
+
+    def _do_what_is_due(self) -> None:
+        for chore in self._chores:
+            now = self._clock.monotonic()
+            if chore.due > now or self._stop:
+                continue
+            chore.due = now + chore.every
+            try:
+                self._patience.call(chore.do)
+            except (RedisUnavailable, RedisRefused):
+                return  # a stop came while Redis was away; chores wait for the next life
+
+    def _settle(self, death: Death) -> None:
+        try:
+            self._patience.call(lambda: self._upkeep.end_lease(death.incarnation))
+            if death.remains.group is not None:
+                self._book(death.incarnation, death.remains.group)
+            died = not got_anywhere(death.remains.group)
+            returned = self._patience.call(lambda: self._upkeep.reap(death.incarnation, died=died))
+        except (RedisUnavailable, RedisRefused) as fault:
+            log.warning(
+                "What worker %d left is settled after the next start: %s",
+                death.slot,
+                fault,
+                extra={"event": "death.kept", "worker": death.slot},
+            )
+            return
+        Board.forget(self._config.daemon.state_dir, death.incarnation)
+        if returned or death.remains.group is not None:
+            log.warning(
+                "Worker %d settled (%s): %d job(s) went back to the queue",
+                death.slot,
+                death.how,
+                returned,
+                extra={"event": "death.settled", "worker": death.slot},
+            )
+
+    def _book(self, incarnation: str, group: GroupRemains) -> None:
+        known = self._patience.call(
+            lambda: known_batch(self._client, self._keys, group.client_id, group.batch_id)
+        )
+        if known is None:
+            return
+        batch, unknown = known
+        policy = RetryPolicy(
+            self._config.mail.retry_delays,
+            self._config.mail.max_age,
+            (unknown or self._config.mail.unknown) == "resend",
+        )
+        ledger = Ledger(self._client, self._keys, incarnation, self._config.queue.lease, self._patience)
+        ledger.mark(batch, "", [booking_for(recipient, policy) for recipient in group.recipients])
+
+
+def got_anywhere(group: GroupRemains | None) -> bool:
+    """Whether somebody was handed over before the death: then the job is no poison, it gets shorter."""
+    return group is not None and any(recipient.phase is not Phase.CLAIMED for recipient in group.recipients)
+
+
+def booking_for(recipient: RecipientRemains, policy: RetryPolicy) -> Booking:
+    """What is to be booked for a recipient that was in a dead worker's hand."""
+    outcome = NEVER_BEGUN if recipient.phase is Phase.CLAIMED else recipient.outcome or NO_ANSWER
+    booked, delay = policy.after(outcome, 0, 0.0)
+    return Booking(recipient.contact_id, booked, delay)

@@ -1,0 +1,80 @@
+"""
+Letters: which template a batch is sent with, compiled once and kept for the batches in hand.
+
+A batch is pinned to its template at its first claim, on every host: the packed template lies in the ledger
+beside it. Called by the worker; knows the template folder and the ledger, sends nothing.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TypeVar
+
+from mailerd.config import Config
+from mailerd.delivery import Letter, variables_of
+from mailerd.errors import TemplateBroken
+from mailerd.message import Composer
+from mailerd.outcome import RetryPolicy
+from mailerd.queue.ledger import Ledger, OpenBatch
+from mailerd.render import Template, TemplateFolder, TemplateSource
+
+KEPT = 64
+
+T = TypeVar("T")
+
+
+class Letters:
+    """The letters of the batches that this worker met last."""
+
+    def __init__(self, config: Config) -> None:
+        self._mail = config.mail
+        self._folder = TemplateFolder(config.templates.path)
+        self._templates: OrderedDict[str, Template] = OrderedDict()
+        self._letters: OrderedDict[str, Letter] = OrderedDict()
+
+    def of(self, opened: OpenBatch, ledger: Ledger) -> Letter:
+        """The batch's letter. Raises ``TemplateBroken``: then nobody of the batch can get it."""
+        letter = self._letters.get(opened.batch.tag)
+        if letter is None:
+            letter = self._write(opened, self._template(opened, ledger))
+            _keep(self._letters, opened.batch.tag, letter)
+        return letter
+
+    def _template(self, opened: OpenBatch, ledger: Ledger) -> Template:
+        if opened.pinned:
+            template = self._templates.get(opened.pinned)
+            return template or self._unpacked(opened.pinned, ledger.pinned_template(opened.pinned))
+        source = self._folder.load(opened.template_id)
+        template = self._templates.get(source.digest) or Template(source)
+        unknown = template.settings.unknown or self._mail.unknown
+        digest, packed = ledger.pin(opened.batch, source.digest, source.pack(), unknown)
+        if digest == source.digest:
+            _keep(self._templates, digest, template)
+            return template
+        return self._templates.get(digest) or self._unpacked(digest, packed)
+
+    def _unpacked(self, digest: str, packed: bytes | None) -> Template:
+        if packed is None:
+            raise TemplateBroken("the template that the batch is pinned to is no longer in Redis")
+        template = Template(TemplateSource.unpack(packed))
+        _keep(self._templates, digest, template)
+        return template
+
+    def _write(self, opened: OpenBatch, template: Template) -> Letter:
+        batch = opened.batch
+        composer = Composer(
+            self._mail,
+            template.settings,
+            client_id=batch.client_id,
+            batch_id=batch.batch_id,
+            template_id=opened.template_id,
+        )
+        resend = (template.settings.unknown or self._mail.unknown) == "resend"
+        policy = RetryPolicy(self._mail.retry_delays, self._mail.max_age, resend)
+        return Letter(template, composer, variables_of(opened.variables_json), policy, batch)
+
+
+def _keep(kept: OrderedDict[str, T], name: str, value: T) -> None:
+    kept[name] = value
+    if len(kept) > KEPT:
+        kept.popitem(last=False)

@@ -1,0 +1,210 @@
+"""
+The worker's life: take a job, work it off, take the next, until told to stop.
+
+One process, one job in hand at a time. Here is what belongs to the process: its incarnation, its
+connections, its place on the board, its waiting; what is done with a job is ``handler``'s. The supervisor
+starts it, the keeper's thread keeps its lease, the janitor cleans up after it if it dies.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from mailerd.board import Slot, SlotState
+from mailerd.clock import Clock, Stop
+from mailerd.config import Config
+from mailerd.contacts import open_contacts
+from mailerd.delivery import Delivery
+from mailerd.errors import LeaseLost, RedisRefused, RedisUnavailable
+from mailerd.queue.claims import BLOCK, Claim, Claims, Taker
+from mailerd.queue.connection import CONNECT_TIMEOUT, Patience, connect, translated
+from mailerd.queue.keys import Keys
+from mailerd.queue.lease import Lease, leave, register
+from mailerd.queue.ledger import Ledger
+from mailerd.queue.upkeep import Upkeep
+from mailerd.transports import open_transport
+from mailerd.work.handler import Handler
+from mailerd.work.keeper import Keeper
+from mailerd.work.letters import Letters
+
+log = logging.getLogger(__name__)
+
+# What one step may take at most (seconds) before the supervisor calls the worker wedged.
+LONGEST_TAKE = BLOCK + 5 + CONNECT_TIMEOUT + 7
+LONGEST_STEP = 60.0
+LONGEST_ROUTE_PAUSE = 60.0
+
+
+class Worker:
+    """
+    One worker process.
+
+    ``stops``: the first asks to finish the recipients in hand and give the rest back, the second to
+    abandon even those at the next safe point. ``show`` puts a word into the process title.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        slot: Slot,
+        stops: tuple[Stop, Stop],
+        clock: Clock,
+        show: Callable[[str], None],
+    ) -> None:
+        self._config = config
+        self._slot = slot
+        self._stops = stops
+        self._stop, hurry = stops
+        self._clock = clock
+        self._show = show
+        self._keys = Keys(config.queue.name)
+        self._client = connect(config.redis)
+        self._patience = Patience(clock, self._stop, self._pausing)
+        # What is known to be sent must reach the ledger: that is tried until the drain is over.
+        self._stubborn = Patience(clock, hurry, self._pausing)
+        self._taker = Taker(config, self._keys, self._client, self._stubborn)
+        self._contacts = open_contacts(config)
+        self._letters = Letters(config)
+        transport = open_transport(config)
+        self._sessions = [transport.session() for _ in range(config.workers.connections)] if transport else []
+        self._keeper = Keeper(
+            connect(config.redis, timeout=config.queue.lease / 5),
+            self._keys,
+            self._taker,
+            slot,
+            stops,
+            clock,
+            self._abort_sessions,
+        )
+        self._longest_step = LONGEST_STEP + longest_hand_over(config)
+        self._route_pause = 0.0
+
+    def run(self) -> int:
+        """The whole life; returns the exit code."""
+        if not self._join():
+            return 0
+        log.info("Worker started", extra={"event": "worker.started", "worker": self._slot.number})
+        while not self._stop:
+            self._turn()
+        self._part()
+        return 0
+
+    def _turn(self) -> None:
+        try:
+            claim = self._take()
+            if claim is None:
+                return
+            if self._stop:
+                self._claims.give_back(claim)
+                return
+            self._work_off(claim)
+        except LeaseLost:
+            self._rejoin()
+        except (RedisUnavailable, RedisRefused) as fault:
+            log.warning("Stopping while Redis is away: %s", fault, extra={"event": "worker.cut_off"})
+
+    def _take(self) -> Claim | None:
+        self._enter(SlotState.IDLE, LONGEST_TAKE)
+        self._keeper.taking(True)
+        try:
+            return self._patience.call(lambda: self._taker.take(self._lease))
+        finally:
+            self._keeper.taking(False)
+
+    def _work_off(self, claim: Claim) -> None:
+        self._enter(SlotState.SENDING, self._longest_step)
+        blocked = self._handler.work_off(claim)
+        self._slot.jobs += 1
+        if blocked:
+            self._wait_for_the_route(blocked)
+        elif self._route_pause:
+            self._route_pause = 0.0
+            log.warning("The route is open again", extra={"event": "route.open"})
+
+    def _wait_for_the_route(self, reason: str) -> None:
+        if not self._route_pause:
+            log.error("The route is blocked: %s", reason, extra={"event": "route.blocked"})
+        self._route_pause = min(max(1.0, 2 * self._route_pause), LONGEST_ROUTE_PAUSE)
+        self._enter(SlotState.WAITING, self._route_pause + LONGEST_STEP)
+        self._stop.wait(self._route_pause)
+
+    def _join(self) -> bool:
+        """Become an incarnation; False when a stop came first."""
+        try:
+            self._patience.call(self._ping)
+            self._become(self._patience.call(self._register))
+        except (RedisUnavailable, RedisRefused):
+            return False
+        self._keeper.start(self._lease)
+        return True
+
+    def _rejoin(self) -> None:
+        """This incarnation was declared dead: what it held is somebody else's; go on as another one."""
+        lost = self._lease.incarnation
+        log.warning("Lease lost, starting over as another incarnation", extra={"event": "lease.lost"})
+        upkeep = Upkeep(self._client, self._keys, self._config)
+        self._patience.call(lambda: upkeep.reap(lost, died=False))
+        self._become(self._patience.call(self._register))
+        self._keeper.keep(self._lease)
+
+    def _become(self, lease: Lease) -> None:
+        self._lease = lease
+        self._slot.incarnation = lease.incarnation
+        config, keys, incarnation = self._config, self._keys, lease.incarnation
+        self._claims = Claims(self._client, keys, lease, self._stubborn)
+        ledger = Ledger(self._client, keys, incarnation, config.queue.lease, self._stubborn)
+        delivery = None
+        if self._sessions:
+            delivery = Delivery(
+                ledger, lease, self._slot, self._contacts, self._sessions, self._stops, self._clock
+            )
+        self._handler = Handler(
+            config, self._claims, ledger, delivery, self._letters, self._stop, self._progress
+        )
+
+    def _part(self) -> None:
+        """Leave in order; what does not work out the janitor does."""
+        self._enter(SlotState.LEAVING, LONGEST_STEP)
+        for session in self._sessions:
+            session.close()
+        self._keeper.close()
+        try:
+            leave(self._client, self._keys, self._lease)
+        except (RedisUnavailable, RedisRefused):
+            return
+
+    def _ping(self) -> None:
+        with translated():
+            self._client.ping()
+
+    def _register(self) -> Lease:
+        return register(self._client, self._keys, self._config.queue.lease, self._clock)
+
+    def _abort_sessions(self) -> None:
+        for session in self._sessions:
+            session.abort()
+
+    def _enter(self, state: SlotState, longest: float) -> None:
+        self._slot.state = state
+        self._expect(longest)
+        self._show(state.name.lower())
+
+    def _progress(self) -> None:
+        self._expect(self._longest_step)
+
+    def _pausing(self, seconds: float) -> None:
+        self._expect(seconds + LONGEST_TAKE)
+
+    def _expect(self, seconds: float) -> None:
+        self._slot.deadline = self._clock.monotonic() + seconds
+
+
+def longest_hand_over(config: Config) -> float:
+    """The longest that one mail may take by the transport's own time-outs (seconds)."""
+    smtp = config.smtp
+    if config.mail.transport != "smtp" or smtp is None:
+        return 0.0
+    # Twice up to DATA, since a kept connection may turn out dead; greeting, EHLO, STARTTLS, EHLO, AUTH,
+    # MAIL, RCPT, DATA each wait for one reply.
+    return 2 * (smtp.connect_timeout + 8 * smtp.command_timeout) + smtp.data_timeout
