@@ -18,7 +18,7 @@ from waitress.task import ErrorTask, Task, ThreadedTaskDispatcher, WSGITask
 from waitress.utilities import RequestEntityTooLarge
 
 from mailerd.api.problems import PROBLEM_JSON, page
-from mailerd.api.waiting import WAITED, WAITING
+from mailerd.api.waiting import WAITED
 from mailerd.clock import Clock
 
 # Bytes of a body that is too long which are read and thrown away before its connection is cut.
@@ -86,12 +86,10 @@ class AnswerTask(_LastWhenDraining, WSGITask):
     """A request that the application answers."""
 
     def get_environment(self) -> dict[str, Any]:
-        """The WSGI environment, with what the back-pressure wants to know."""
+        """The WSGI environment, with what ``waiting.py`` wants to know."""
         environ = super().get_environment()
         channel: Any = self.channel
-        dispatcher: Dispatcher = channel.server.task_dispatcher
-        environ[WAITED] = dispatcher.waited(channel)
-        environ[WAITING] = dispatcher.waiting()
+        environ[WAITED] = channel.server.task_dispatcher.waited(channel)
         return environ
 
 
@@ -128,7 +126,6 @@ class Dispatcher(ThreadedTaskDispatcher):
     def __init__(self, clock: Clock, threads: int) -> None:
         super().__init__()
         self._clock = clock
-        self._per_thread = 1 / threads
         self.set_thread_count(threads)
 
     def add_task(self, task: Any) -> None:
@@ -139,7 +136,3 @@ class Dispatcher(ThreadedTaskDispatcher):
     def waited(self, channel: Channel) -> float:
         """Seconds that the channel's request waited for its thread."""
         return self._clock.monotonic() - channel.queued_at
-
-    def waiting(self) -> float:
-        """Requests that wait, for each thread there is."""
-        return len(self.queue) * self._per_thread

@@ -20,7 +20,7 @@ class Enqueuer(Protocol):
         Queue the job, or say why not.
 
         ``request`` is a token unique to this HTTP request: a second try inside it is no replay. Raises
-        ``RedisUnavailable`` within a few seconds where Redis does not answer.
+        ``RedisUnavailable`` or ``RedisRefused`` within a few seconds where Redis does not do it.
         """
 
 
@@ -31,7 +31,7 @@ class Batches(Protocol):
         """
         The batches of that id, of one client or of all.
 
-        Raises ``RedisUnavailable`` within a few seconds where Redis does not answer.
+        Raises ``RedisUnavailable`` or ``RedisRefused`` within a few seconds where Redis does not answer.
         """
 
 

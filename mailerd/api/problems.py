@@ -15,7 +15,7 @@ from typing import Any
 
 import falcon
 
-from mailerd.errors import JobRejected, NotJson, Problem, RedisUnavailable
+from mailerd.errors import JobRejected, NotJson, Problem, RedisRefused, RedisUnavailable
 
 PROBLEM_JSON = "application/problem+json"
 RETRY_REDIS = 5  # seconds after which a client that met an absent Redis may come back
@@ -59,6 +59,7 @@ def install(app: falcon.App[falcon.Request, falcon.Response]) -> None:
     """Make the application answer every error in this form."""
     app.set_error_serializer(_serialize)
     app.add_error_handler(RedisUnavailable, _redis_away)
+    app.add_error_handler(RedisRefused, _redis_away)
     app.add_error_handler(JobRejected, _job_rejected)
     app.add_error_handler(Exception, _fault)
 

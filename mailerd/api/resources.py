@@ -16,7 +16,7 @@ import falcon
 
 from mailerd.api.ports import Batches, Enqueuer, Gate
 from mailerd.api.problems import Refusal, unavailable
-from mailerd.errors import Problem, RedisUnavailable
+from mailerd.errors import Problem, RedisRefused, RedisUnavailable
 from mailerd.job import EmailJob, is_name, job_from, parse_json
 from mailerd.queue.model import Admission, BatchView, Enqueued
 
@@ -36,7 +36,7 @@ class Intake:
         self._gate = gate
 
     def take(self, job: EmailJob) -> Enqueued:
-        """Queue the job; raises ``RedisUnavailable``."""
+        """Queue the job; raises ``RedisUnavailable`` or ``RedisRefused``."""
         if not self._gate.ready and not self._gate.draining:
             raise RedisUnavailable(self._gate.reason)
         return self._enqueuer.enqueue(job, uuid4().hex)
@@ -53,7 +53,7 @@ class QueueTest:
         job = EmailJob("test-client", ("test1", "test2"), "test-template", str(uuid4()))
         try:
             admission = self._intake.take(job).admission
-        except RedisUnavailable as error:
+        except (RedisUnavailable, RedisRefused) as error:
             raise Refusal(500, f"the test job could not be queued: {error}") from error
         if admission is not Admission.QUEUED:
             raise Refusal(500, f"the test job could not be queued: the queue says {admission}")
