@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from rigs.daemon import Daemon, Sections
+from rigs.project import Project
 
 Daemons = Callable[..., Daemon]
 
@@ -24,3 +25,11 @@ def daemons(tmp_path: Path) -> Iterator[Daemons]:
     yield make
     for daemon in made:
         daemon.close()
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """A folder with templates and an empty database of contacts."""
+    made = Project(tmp_path / "project")
+    made.contacts(0)
+    return made

@@ -47,6 +47,7 @@ class Daemon:
     def __init__(self, folder: Path, sections: Sections, environ: Mapping[str, str] | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
+        self.log_path = folder / "daemon.log"  # where standard output and standard error go
         self.port = free_port()
         self.sections = self._defaults()
         for name, keys in sections.items():
@@ -110,6 +111,8 @@ class Daemon:
         if self._process is None:
             return
         self.note_processes()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
         for process in self._seen:
             with contextlib.suppress(psutil.Error):
                 process.kill()
@@ -156,12 +159,12 @@ class Daemon:
         worker.kill()
         return worker.pid
 
-    # --- its log ------------------------------------------------------------------------------------
+    def kill_main(self) -> None:
+        """SIGKILL the main process."""
+        self.note_processes()
+        os.kill(self.pid, signal.SIGKILL)
 
-    @property
-    def log_path(self) -> Path:
-        """Where standard output and standard error go."""
-        return self.folder / "daemon.log"
+    # --- its log ------------------------------------------------------------------------------------
 
     @property
     def log(self) -> str:

@@ -38,5 +38,10 @@ def find(name: str) -> str | None:
 
 def root() -> None:
     """Skip this test where we are not root (CI: fail)."""
-    if os.geteuid() != 0:
+    if not is_root():
         lacking("root")
+
+
+def is_root() -> bool:
+    """Whether we are root."""
+    return os.geteuid() == 0

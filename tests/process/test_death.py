@@ -1,0 +1,174 @@
+"""kill -9 in the middle of a batch: nobody lost, nobody twice, and only open hand-overs are unknown."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from rigs.daemon import Daemon
+from rigs.project import Project, address, job, push
+from rigs.redis_server import RedisServer
+from rigs.sink import Sink
+from rigs.waiting import wait_until
+
+Daemons = Callable[..., Daemon]
+DELAY = 0.05
+# Between a look at the record and the kill, answers and commands may be under way.
+SLACK = 0.02
+
+
+class Kills:
+    """Counts the hand-overs that were open at each kill: no more recipients may be unknown."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._moments: list[float] = []
+
+    def when_open(self, kill: Callable[[], object]) -> None:
+        """Kill while at least one hand-over is open."""
+        wait_until(self._sink.open, 20, "no hand-over is open")
+        kill()
+        self._moments.append(time.monotonic())
+
+    def open(self) -> int:
+        """How many hand-overs were open at the kills, in total."""
+        return sum(
+            1
+            for moment in self._moments
+            for hand_over in self._sink.hand_overs()
+            if hand_over.begun < moment + SLACK
+            and (hand_over.answered is None or hand_over.answered > moment - SLACK)
+        )
+
+
+def check(daemon: Daemon, sink: Sink, batch_id: str, contacts: Sequence[str], most_unknown: int) -> None:
+    """The batch comes to its end: 0 lost, 0 twice, unknown never more than were open."""
+    batch = daemon.wait_for_batch(batch_id, 60, ("done", "needs_attention"))
+    counts, got = batch["counts"], sink.recipients()
+    unknown = counts.get("unknown", 0)
+    assert batch["recipients"] == sum(counts.values()) == len(contacts)
+    assert set(counts) <= {"sent", "unknown"}, counts
+    assert [recipient for recipient, times in got.items() if times > 1] == []
+    assert counts["sent"] <= len(got), "somebody counts as sent whom the server never saw"
+    assert len(contacts) - len(got) <= unknown, "lost: neither mailed nor unknown"
+    assert set(got) <= set(map(address, contacts))
+    assert unknown <= most_unknown
+
+
+def begin(daemon: Daemon, redis: RedisServer, sink: Sink, project: Project, count: int) -> list[str]:
+    """Push a batch of so many contacts, and return once its first mails have come."""
+    contacts = [f"user{n}" for n in range(1, count + 1)]
+    before = len(sink.mails())
+    push(redis, job("mortal", contacts))
+    sink.wait_for(before + 5, 10)
+    return contacts
+
+
+def rounds(few: int, many: int) -> pytest.MarkDecorator:
+    """A few rounds by default, many in the gate."""
+    return pytest.mark.parametrize("rounds", [few, pytest.param(many, marks=pytest.mark.slow)])
+
+
+@rounds(3, 20)
+def test_kill_a_worker(
+    daemons: Daemons, valkey: RedisServer, sink: Sink, project: Project, rounds: int
+) -> None:
+    """A killed worker's slot is filled within a second, its neighbours stay, its job goes on at once."""
+    project.contacts(200 * rounds)
+    sink.behave(delay=DELAY)
+    daemon = daemons(project.sections(valkey, sink)).start()
+    contacts = begin(daemon, valkey, sink, project, 120 * rounds)
+    kills = Kills(sink)
+    for _ in range(rounds):
+        before = {worker.pid for worker in daemon.workers()}
+        killed: list[int] = []
+        kills.when_open(lambda killed=killed: killed.append(daemon.kill_worker()))
+        wait_until(lambda killed=killed: len(set(pids(daemon)) - set(killed)) == 2, 1, daemon.tail)
+        assert before - set(killed) <= set(pids(daemon))
+
+    check(daemon, sink, "mortal", contacts, kills.open())
+    assert daemon.term() == 0
+    assert daemon.survivors() == []
+
+
+def pids(daemon: Daemon) -> list[int]:
+    """The workers' pids."""
+    return [worker.pid for worker in daemon.workers()]
+
+
+@rounds(3, 20)
+def test_kill_the_supervisor(
+    daemons: Daemons, valkey: RedisServer, sink: Sink, project: Project, rounds: int
+) -> None:
+    """Without its supervisor the daemon finishes what is in hand and ends with 70; the next life goes on."""
+    project.contacts(200 * rounds)
+    sink.behave(delay=DELAY)
+    daemon = daemons(project.sections(valkey, sink)).start()
+    contacts = begin(daemon, valkey, sink, project, 100 * rounds)
+    kills = Kills(sink)
+    for _ in range(rounds):
+        daemon.note_processes()
+        kills.when_open(lambda: daemon.supervisor().kill())
+        assert daemon.wait(20) == 70
+        assert daemon.survivors() == []
+        daemon.start()
+
+    check(daemon, sink, "mortal", contacts, kills.open())
+    assert daemon.term() == 0
+
+
+@rounds(3, 20)
+def test_kill_main(daemons: Daemons, valkey: RedisServer, sink: Sink, project: Project, rounds: int) -> None:
+    """After the death of main everything of it is gone within moments; the next life goes on at once."""
+    project.contacts(200 * rounds)
+    sink.behave(delay=DELAY)
+    daemon = daemons(project.sections(valkey, sink)).start()
+    contacts = begin(daemon, valkey, sink, project, 100 * rounds)
+    kills = Kills(sink)
+    for _ in range(rounds):
+        daemon.note_processes()
+        kills.when_open(daemon.kill_main)
+        daemon.wait(5)
+        daemon.start()
+        assert len(daemon.workers()) == 2
+
+    check(daemon, sink, "mortal", contacts, kills.open())
+    assert daemon.term() == 0
+    wait_until(lambda: daemon.survivors() == [], 5, lambda: str(daemon.survivors()))
+
+
+def test_kill_everything_at_once(daemons: Daemons, valkey: RedisServer, sink: Sink, project: Project) -> None:
+    """A power cut: all processes die together, and the next life settles what the board tells."""
+    project.contacts(200)
+    sink.behave(delay=DELAY)
+    daemon = daemons(project.sections(valkey, sink)).start()
+    contacts = begin(daemon, valkey, sink, project, 150)
+    kills = Kills(sink)
+    kills.when_open(daemon.close)
+    daemon.start()
+
+    check(daemon, sink, "mortal", contacts, kills.open())
+    assert daemon.term() == 0
+
+
+def test_unknown_is_resent_where_that_is_wanted(
+    daemons: Daemons, valkey: RedisServer, sink: Sink, project: Project
+) -> None:
+    """With mail.unknown = "resend" nobody stays unknown, and a repeat bears the same Message-ID."""
+    project.contacts(200)
+    sink.behave(delay=DELAY)
+    daemon = daemons(project.sections(valkey, sink, mail={"unknown": "resend"})).start()
+    contacts = begin(daemon, valkey, sink, project, 150)
+    Kills(sink).when_open(daemon.kill_worker)
+    batch = daemon.wait_for_batch("mortal", 30)
+
+    assert batch["counts"] == {"sent": len(contacts)}
+    assert set(sink.recipients()) == set(map(address, contacts))
+    ids: dict[str, set[str]] = {}
+    for mail in sink.mails():
+        ids.setdefault(mail.recipient, set()).add(mail.message_id)
+    assert Counter(map(len, ids.values())) == {1: len(contacts)}
+    assert daemon.term() == 0
