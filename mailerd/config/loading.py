@@ -108,7 +108,9 @@ class _Merged:
         given = {(setting.section, setting.key) for setting in source.settings}
         for section, key in sorted(_secret_files()):
             if {(section, key), (section, key + _FILE)} <= given:
-                self.problems.append(Problem(f"{section}.{key}{_FILE}", f"and {section}.{key} are both set"))
+                self.problems.append(
+                    Problem(f"{section}.{key}{_FILE}", f"and {section}.{key} are both set: leave one out")
+                )
 
     def read_secrets(self) -> None:
         """Put in what the ``*_file`` settings point to."""
