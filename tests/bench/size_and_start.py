@@ -22,11 +22,11 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from rigs.daemon import Daemon, Sections  # noqa: E402 # found by the line above
-from rigs.project import Project, job, push  # noqa: E402 # see above
-from rigs.redis_server import RedisServer, shipped_valkey  # noqa: E402 # see above
-from rigs.sink import Sink  # noqa: E402 # see above
-from rigs.waiting import wait_until  # noqa: E402 # see above
+from rigs.daemon import Daemon, Sections  # found by the line above
+from rigs.project import Project, job, push
+from rigs.redis_server import RedisServer, shipped_valkey
+from rigs.sink import Sink
+from rigs.waiting import wait_until
 
 MB = 1 << 20
 
