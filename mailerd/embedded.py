@@ -50,7 +50,7 @@ class EmbeddedRedis:
 
 
 def start(
-    state_dir: Path, before_exec: Callable[[], None] | None = None, stop: Stop | None = None
+    state_dir: Path, stop: Stop | None = None, before_exec: Callable[[], None] | None = None
 ) -> EmbeddedRedis:
     """
     Start the server with its data in ``state_dir/valkey``; return when it answers, or raise at a ``stop``.
