@@ -1,0 +1,45 @@
+"""
+Which worker has done enough and is replaced by a fresh one: policy without mechanism.
+
+The limits grow with the slot's number, so that workers who started together do not leave together, and only
+a tenth of the pool, at least one, is away at a time. A reload is the same thing: every worker of an older
+generation has done enough. Pure; the supervisor asks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mailerd.config.model import Workers
+
+_MEGABYTE = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What a worker has done so far; ``memory`` in bytes that are its alone, 0 where not known."""
+
+    number: int
+    generation: int
+    jobs: int
+    seconds: float
+    memory: int
+
+
+def why_recycle(service: Service, limits: Workers, generation: int) -> str:
+    """Why this worker should be replaced, in words; empty when it should not."""
+    spread = 1 + (service.number - 1) % 10 / 10
+    if service.generation < generation:
+        return "of an older configuration"
+    if limits.max_jobs and service.jobs >= limits.max_jobs * spread:
+        return f"{service.jobs} jobs done"
+    if limits.max_age and service.seconds >= limits.max_age * spread:
+        return f"{service.seconds:.0f} s old"
+    if limits.max_memory_mb and service.memory > limits.max_memory_mb * _MEGABYTE:
+        return f"{service.memory / _MEGABYTE:.0f} MB of memory"
+    return ""
+
+
+def at_once(pool: int) -> int:
+    """How many workers may be away for this reason at the same time."""
+    return max(1, pool // 10)
