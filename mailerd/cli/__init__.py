@@ -18,7 +18,7 @@ from mailerd.errors import EXIT_CLEAN, EXIT_NO, EXIT_USAGE, ConfigurationError, 
 
 # Where each command lives, and what the help says of it.
 _COMMANDS = {
-    "demo": ("mailerd.cli.demo:demo", "See it work: a hundred mails through a mailerd of its own."),
+    "run": ("mailerd.cli.run:run", "Run the daemon in the foreground."),
     "demo": ("mailerd.cli.demo:demo", "See a hundred mails go their way, with nothing to set up."),
     "check": ("mailerd.cli.check:check", "Tell whether the configuration can be used."),
 }
