@@ -35,7 +35,9 @@ _REFUSED = ("NOAUTH", "WRONGPASS", "NOPERM")
 T = TypeVar("T")
 
 
-def connect(settings: RedisSettings, *, timeout: float = COMMAND_TIMEOUT) -> redis.Redis:
+def connect(
+    settings: RedisSettings, *, timeout: float = COMMAND_TIMEOUT, connect_timeout: float = CONNECT_TIMEOUT
+) -> redis.Redis:
     """
     A client of its own connections; nothing is sent yet.
 
@@ -44,7 +46,7 @@ def connect(settings: RedisSettings, *, timeout: float = COMMAND_TIMEOUT) -> red
     return redis.Redis.from_url(
         settings.url.get_secret_value(),
         socket_timeout=timeout,
-        socket_connect_timeout=CONNECT_TIMEOUT,
+        socket_connect_timeout=connect_timeout,
         socket_keepalive=True,
         health_check_interval=0,
         retry=Retry(NoBackoff(), 0),

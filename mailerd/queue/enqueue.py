@@ -29,7 +29,7 @@ class Enqueuer:
     """Registers batches and pushes their jobs. One for all threads: its client keeps a pool."""
 
     def __init__(self, config: Config) -> None:
-        self._client = connect(config.redis, timeout=TIMEOUT)
+        self._client = connect(config.redis, timeout=TIMEOUT, connect_timeout=TIMEOUT)
         self._keys = Keys(config.queue.name)
         self._max_length = config.queue.max_length
 

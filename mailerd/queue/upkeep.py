@@ -34,6 +34,12 @@ class Upkeep:
         self._retention_ms = int(config.queue.retention_days * DAY_MS)
         self._replay_ms = max(1, int(config.queue.replay_days * DAY_MS) - self._retention_ms)
 
+    def length(self) -> int:
+        """How many jobs wait in the queue."""
+        with translated():
+            waiting: int = self._client.llen(self._keys.queue)
+        return waiting
+
     def promote(self) -> int:
         """Bring back what is due; how many jobs."""
         keys = [self._keys.queue, self._keys.retry, self._keys.later]

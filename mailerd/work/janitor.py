@@ -35,20 +35,29 @@ class _Chore:
     due: float = 0.0
 
 
+@dataclass(slots=True)
+class Overview:
+    """The queue in a few words, for the service manager's status line; written by the janitor."""
+
+    text: str = "waiting for Redis"
+
+
 class Janitor:
     """Works until ``stop``, and then until no death is left to settle."""
 
-    def __init__(self, config: Config, stop: Stop, clock: Clock) -> None:
+    def __init__(self, config: Config, stop: Stop, clock: Clock, overview: Overview) -> None:
         self._config = config
+        self._overview = overview
         self._stop = stop
         self._clock = clock
         self._keys = Keys(config.queue.name)
         self._client = connect(config.redis)
-        self._patience = Patience(clock, stop)
+        self._patience = Patience(clock, stop, self._redis_is_away)
         upkeep = Upkeep(self._client, self._keys, config)
         self._upkeep = upkeep
         self._chores = [
             _Chore(upkeep.promote, 0.5),
+            _Chore(self._look, 5.0),
             _Chore(upkeep.reap_lapsed, 4.0),
             _Chore(upkeep.visit_graves, 60.0),
             _Chore(upkeep.forget_old_batches, 3600.0),
@@ -78,6 +87,12 @@ class Janitor:
                 self._patience.call(chore.do)
             except (RedisUnavailable, RedisRefused):
                 return  # a stop came while Redis was away; chores wait for the next life
+
+    def _look(self) -> None:
+        self._overview.text = f"Redis up, {self._upkeep.length()} jobs queued"
+
+    def _redis_is_away(self, _: float) -> None:
+        self._overview.text = "Redis away"
 
     def _settle(self, death: Death) -> None:
         try:

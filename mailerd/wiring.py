@@ -1,0 +1,142 @@
+"""
+The wiring: the only place that names concrete classes and hands them to the rooms.
+
+Each process of the daemon gets its role here; nothing is connected before the process that uses it runs.
+Called by the command line.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from queue import SimpleQueue
+from signal import Signals
+
+from setproctitle import setproctitle
+
+from mailerd import embedded
+from mailerd import log as logs
+from mailerd.api.app import create_app
+from mailerd.api.server import Server, serve
+from mailerd.board import Death, Slot
+from mailerd.clock import Clock, Stop, SystemClock
+from mailerd.config import Config
+from mailerd.daemon import linux, main
+from mailerd.daemon.gate import Gate
+from mailerd.daemon.roles import Roles
+from mailerd.queue.batches import Batches
+from mailerd.queue.connection import connect
+from mailerd.queue.enqueue import TIMEOUT, Enqueuer
+from mailerd.queue.keys import Keys
+from mailerd.queue.probe import Reachability, wait_for_redis
+from mailerd.work.janitor import Janitor, Overview
+from mailerd.work.worker import Worker
+
+log = logging.getLogger(__name__)
+
+
+def run(config: Config, reload: Callable[[], Config]) -> int:
+    """
+    Be the daemon until it ends; its exit code.
+
+    ``reload`` reads the configuration again. Raises the ``MailerdError`` that a start failed with.
+    """
+    logs.setup(config.log)
+    _introduce(config)
+    if not config.redis.embedded:
+        return main.run(config, roles(reload, SystemClock()))
+    server = embedded.start(
+        config.daemon.state_dir, before_exec=lambda: linux.signal_when_parent_dies(Signals.SIGTERM)
+    )
+    try:
+        own = config.with_redis_url(server.url)
+        return main.run(own, roles(lambda: reload().with_redis_url(server.url), SystemClock()))
+    finally:
+        server.stop()
+
+
+def roles(reload: Callable[[], Config], clock: Clock) -> Roles:
+    """What each process of the daemon does."""
+    overview = Overview()
+
+    def work(config: Config, slot: Slot, stop: Stop, hurry: Stop) -> int:
+        def show(doing: str) -> None:
+            setproctitle(f"mailerd: worker {slot.number} {doing}")
+
+        return Worker(config, slot, (stop, hurry), clock, show).run()
+
+    def housekeep(config: Config, stop: Stop, deaths: SimpleQueue[Death]) -> None:
+        Janitor(config, stop, clock, overview).run(deaths)
+
+    return Roles(
+        warm_up=warm_up,
+        work=work,
+        serve=lambda config, sock, gate: open_door(config, sock, gate, clock),
+        probe=lambda config, stop: wait_for_redis(config, stop, clock),
+        housekeep=housekeep,
+        describe=lambda: overview.text,
+        reload=reload,
+    )
+
+
+def open_door(config: Config, sock: socket.socket, gate: Gate, clock: Clock) -> Server:
+    """Start the HTTP threads."""
+    max_body = config.api.max_body_mb * 2**20
+    client = connect(config.redis, timeout=TIMEOUT, connect_timeout=TIMEOUT)
+    batches = Batches(client, Keys(config.queue.name))
+    ready = ReadyGate(gate, Reachability(config, clock))
+    app = create_app(Enqueuer(config), batches, ready, max_body)
+    return serve(app, sock, config.api.threads, gate, max_body, clock)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyGate:
+    """The daemon's own gate, and whether Redis answers."""
+
+    gate: Gate
+    redis: Reachability
+
+    @property
+    def ready(self) -> bool:
+        """See ``api.ports.Gate``."""
+        return self.gate.ready and bool(self.redis)
+
+    @property
+    def draining(self) -> bool:
+        """See ``api.ports.Gate``."""
+        return self.gate.draining
+
+    @property
+    def reason(self) -> str:
+        """See ``api.ports.Gate``."""
+        return self.gate.reason or "Redis does not answer"
+
+
+def warm_up(config: Config) -> None:
+    """Import, once and before the fork, what every worker would import for itself."""
+    if config.contacts is not None:
+        import sqlalchemy.dialects.sqlite  # noqa: F401, PLC0415 - not every installation has contacts
+    if config.mail.transport == "smtp":
+        import mailerd.transports.smtp  # noqa: F401, PLC0415 - nor this transport
+
+
+def _introduce(config: Config) -> None:
+    log.info(
+        "mailerd %s: queue %s, fetch %s, transport %s, unknown outcomes %s",
+        version("mailerd"),
+        config.queue.name,
+        config.queue.fetch,
+        config.mail.transport,
+        {"hold": "are held", "resend": "are sent again"}[config.mail.unknown],
+        extra={"event": "main.starting", "fetch": config.queue.fetch, "unknown": config.mail.unknown},
+    )
+    if config.queue.fetch == "brpop":
+        log.warning(
+            "queue.fetch is brpop: a worker that dies in the instant between pop and record loses that job",
+            extra={"event": "main.warning"},
+        )
+    for warning in config.warnings():
+        log.warning("%s", warning, extra={"event": "main.warning"})
