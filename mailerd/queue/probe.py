@@ -1,0 +1,140 @@
+"""
+Looking at the Redis that the queue is to live in, before anything is taken from it and while it is used.
+
+Refuses what would lose mail, warns of what may. Called by main at start, by ``mailerd check --online`` and
+by the HTTP door's readiness.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any
+
+import redis
+import tenacity
+
+from mailerd.clock import Clock, Stop
+from mailerd.config import Config, scrub
+from mailerd.errors import RedisNotReachable, RedisRefused, RedisUnavailable
+from mailerd.queue.connection import connect, translated
+from mailerd.queue.keys import Keys
+from mailerd.queue.upkeep import LAYOUT
+
+log = logging.getLogger(__name__)
+
+OLDEST = (6, 2)
+# Short, so that the first failure is logged within a second.
+TIMEOUT = 0.9
+
+
+def wait_for_redis(config: Config, stop: Stop, clock: Clock) -> None:
+    """
+    Block until Redis can be used, or the stop is raised.
+
+    Raises ``RedisNotReachable`` after ``redis.startup_timeout`` (a server that is loading is waited for
+    without end) and ``RedisRefused`` when it must not be used.
+    """
+    client = connect(config.redis, timeout=TIMEOUT, connect_timeout=TIMEOUT)
+    where = scrub(config.redis.url.get_secret_value())
+    give_up = clock.monotonic() + config.redis.startup_timeout
+
+    def out_of_patience(state: tenacity.RetryCallState) -> bool:
+        fault = state.outcome.exception() if state.outcome else None
+        loading = str(fault).startswith("LOADING")
+        return bool(stop) or (clock.monotonic() >= give_up and not loading)
+
+    retrying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(RedisUnavailable),
+        wait=tenacity.wait_random_exponential(multiplier=0.2, max=2.0, min=0.2),
+        stop=out_of_patience,
+        sleep=lambda seconds: _sleep(stop, seconds),
+        before_sleep=lambda state: _note(state, where),
+        reraise=True,
+    )
+    try:
+        retrying(_ping, client)
+    except RedisUnavailable as fault:
+        if stop:
+            return
+        waited = f"no Redis at {where} within {config.redis.startup_timeout:g} s ({fault})"
+        raise RedisNotReachable(f"{waited}; start it, or set REDIS_ADDR or redis.url") from fault
+    for warning in examine(client, config):
+        log.warning("%s", warning, extra={"event": "redis.risk"})
+
+
+def examine(client: redis.Redis, config: Config) -> list[str]:
+    """
+    What an operator should know about this server.
+
+    Raises ``RedisRefused`` when it must not be used: too old, evicting, or laid out by a newer mailerd.
+    """
+    keys = Keys(config.queue.name)
+    with translated():
+        facts: dict[str, Any] = client.info()
+        client.set(keys.schema, LAYOUT, nx=True)
+        layout = int(client.get(keys.schema) or LAYOUT)
+    if layout > LAYOUT:
+        raise RedisRefused(
+            f"{keys.schema} says layout {layout}, this mailerd knows {LAYOUT}: install the newer one"
+        )
+    version = str(facts.get("redis_version", "0"))
+    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
+        raise RedisRefused(f"Redis {version} is too old: 6.2 or newer, or Valkey, is needed")
+    return [*_eviction(facts, config), *_persistence(facts)]
+
+
+def _eviction(facts: dict[str, Any], config: Config) -> list[str]:
+    policy = facts.get("maxmemory_policy")
+    if policy is None:
+        return ["Redis does not tell its maxmemory-policy: anything but noeviction loses mail"]
+    if policy == "noeviction":
+        return []
+    risk = f"Redis evicts keys when it is full (maxmemory-policy {policy}): that loses mail"
+    if config.redis.accept_eviction:
+        return [f"{risk}; redis.accept_eviction allows it"]
+    raise RedisRefused(f"{risk}; set it to noeviction, or accept the loss with redis.accept_eviction = true")
+
+
+def _persistence(facts: dict[str, Any]) -> list[str]:
+    if str(facts.get("aof_enabled", "")) == "1":
+        return []
+    return ["Redis keeps no append-only file (appendonly no): what it forgets in a crash, nobody can deliver"]
+
+
+def _sleep(stop: Stop, seconds: float) -> None:
+    stop.wait(seconds)
+
+
+def _ping(client: redis.Redis) -> None:
+    with translated():
+        client.ping()
+
+
+def _note(state: tenacity.RetryCallState, where: str) -> None:
+    fault = state.outcome.exception() if state.outcome else None
+    if state.attempt_number == 1:
+        log.warning("No Redis at %s yet: %s", where, fault, extra={"event": "redis.missing"})
+
+
+class Reachability:
+    """Whether Redis answers right now, asked at most once a second, whoever wants to know."""
+
+    def __init__(self, config: Config, clock: Clock) -> None:
+        self._client = connect(config.redis, timeout=TIMEOUT, connect_timeout=TIMEOUT)
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._asked = float("-inf")
+        self._answered = False
+
+    def __bool__(self) -> bool:
+        """Whether it answered the last time, at most a second ago."""
+        with self._lock:
+            if self._clock.monotonic() - self._asked >= 1.0:
+                try:
+                    _ping(self._client)
+                    self._answered = True
+                except (RedisUnavailable, RedisRefused):
+                    self._answered = False
+                self._asked = self._clock.monotonic()
+            return self._answered
