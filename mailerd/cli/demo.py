@@ -11,6 +11,7 @@ import importlib.util
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import click
@@ -19,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mailerd import embedded
 from mailerd.clock import Clock, Stop, SystemClock
+from mailerd.daemon.linux import signal_when_parent_dies
 from mailerd.demo.door import Door
 from mailerd.demo.people import everybody
 from mailerd.demo.processes import DaemonProcess, catcher
@@ -51,15 +53,13 @@ class DemoFailed(MailerdError):
 @click.option(
     "--port", type=click.IntRange(1, 65535), help="The HTTP port.  [default: 8080, else a free one]"
 )
-@click.pass_context
-def demo(context: click.Context, port: int | None, *, once: bool) -> None:
+def demo(port: int | None, *, once: bool) -> int:
     """See a hundred mails go their way: own Valkey, own mail server, nothing to set up."""
     if not importlib.util.find_spec("aiosmtpd"):
         raise DemoFailed("the demo needs more packages: pip install 'mailerd[demo]'")
+    console = Console(highlight=False, soft_wrap=True)
     with _signals() as (stop, hurry):
-        context.exit(
-            Demo(Console(highlight=False, soft_wrap=True), SystemClock(), stop, hurry).run(port, once=once)
-        )
+        return Demo(console, SystemClock(), stop, hurry).run(port, once=once)
 
 
 class Demo:
@@ -91,13 +91,14 @@ class Demo:
     @contextmanager
     def _daemon(self, stage: Stage, port: int) -> Iterator[DaemonProcess]:
         """Everything started in its order, and stopped in the opposite one: Valkey after the daemon."""
+        end_with_us = partial(signal_when_parent_dies, signal.SIGTERM)
         with ExitStack() as running:
             smtp_port = running.enter_context(catcher(stage.mails))
             self._say(f"Mail server on port {smtp_port}, which keeps what it gets in {stage.mails}")
-            valkey = embedded.start(stage.state)
+            valkey = embedded.start(stage.state, self._stop, end_with_us)
             running.callback(valkey.stop)
             write_configuration(stage, port, valkey.url, smtp_port)
-            daemon = DaemonProcess(stage)
+            daemon = DaemonProcess(stage, end_with_us)
             running.callback(self._drain, daemon)
             self._wait_until_ready(daemon, Door(port))
             yield daemon

@@ -11,7 +11,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -40,9 +40,13 @@ def catcher(folder: Path) -> Iterator[int]:
 
 
 class DaemonProcess:
-    """``mailerd run`` with the stage's configuration; what it says goes into the stage's log."""
+    """
+    ``mailerd run`` with the stage's configuration; what it says goes into the stage's log.
 
-    def __init__(self, stage: Stage) -> None:
+    ``before_exec`` runs in the child: there the caller has the kernel stop it when the demo is killed.
+    """
+
+    def __init__(self, stage: Stage, before_exec: Callable[[], None]) -> None:
         self._log = stage.log
         self._shown = 0
         with stage.log.open("wb") as log:
@@ -54,6 +58,7 @@ class DaemonProcess:
                 cwd=stage.folder,
                 env=_environment(stage),
                 start_new_session=True,
+                preexec_fn=before_exec,  # noqa: PLW1509  # the demo has one thread yet
             )
 
     def ended(self) -> int | None:
