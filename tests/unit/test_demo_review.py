@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable
 from email import message_from_bytes
 from pathlib import Path
 
-import jinja2
 import pytest
 
 from mailerd import demo
@@ -15,29 +13,28 @@ from mailerd.config import Mail
 from mailerd.demo.people import Person, everybody
 from mailerd.demo.review import JOB, complaints
 from mailerd.demo.stage import SENDER
-from mailerd.message import Composer, MailSettings, Rendered
+from mailerd.message import Composer
+from mailerd.render import Template, TemplateFolder
 
 BATCH = "b-1"
 PEOPLE = everybody()[:5]
-TEMPLATE = Path(demo.__file__).parent / "templates" / "spring"
+TEMPLATES = TemplateFolder(Path(demo.__file__).parent / "templates")
+SPRING = Template(TEMPLATES.load("spring"))
 
 
 def mail_to(person: Person) -> bytes:
     """The sample mail as it should arrive, with the catcher's two lines."""
-    settings = tomllib.loads((TEMPLATE / "mail.toml").read_text())
     composer = Composer(
         Mail(**{"from": SENDER}),
-        MailSettings(reply_to=settings["reply_to"], headers=settings["headers"]),
+        SPRING.settings,
         client_id=JOB["client_id"],
         batch_id=BATCH,
         template_id=JOB["template_id"],
     )
-    variables = {**JOB["variables"], "name": person.name, "city": person.city, "batch_id": BATCH}
-    subject, text, page = (
-        jinja2.Template((TEMPLATE / name).read_text(), autoescape=name.endswith("html")).render(variables)
-        for name in ("subject.txt", "body.txt", "body.html")
+    rendered = SPRING.render(
+        {**JOB["variables"], "name": person.name, "city": person.city, "batch_id": BATCH}
     )
-    mail = composer.compose(person.contact_id, person.email, Rendered(subject, text, page), 1_800_000_000.0)
+    mail = composer.compose(person.contact_id, person.email, rendered, 1_800_000_000.0)
     return f"Return-Path: <x@example.org>\r\nDelivered-To: {person.email}\r\n".encode() + mail.content
 
 
@@ -107,3 +104,11 @@ def test_everybody_is_distinct_and_among_them_are_the_test_contacts() -> None:
         assert len(facts) == len(people)
     assert [person.contact_id for person in people[:2]] == ["test1", "test2"]
     assert message_from_bytes(mail_to(people[0]))["To"] == people[0].email
+
+
+def test_the_template_of_the_test_call_needs_only_what_every_contact_has() -> None:
+    """The template ``test-template`` renders a text part as well, though it has only a page."""
+    rendered = Template(TEMPLATES.load("test-template")).render({"name": "Zoë", "batch_id": BATCH})
+    assert "Hello Zoë" in rendered.subject
+    assert BATCH in rendered.text
+    assert "<h1" in (rendered.html or "")
