@@ -63,7 +63,7 @@ _CHECKS: tuple[tuple[set[str], Callable[[Config], Iterator[Problem]]], ...] = (
     ({"mail", "mail.transport"}, _transport_given),
     ({"mail", "mail.transport", "smtp", "smtp.host"}, _smtp_host),
     ({"mail", "mail.transport", "mail.from"}, _from),
-    ({"smtp", "smtp.username", "smtp.password"}, _login),
+    ({"smtp", "smtp.username", "smtp.password", "smtp.password_file"}, _login),
     ({"smtp.ca_file"}, _ca_file),
     ({"api", "api.host", "api.socket", "api.enabled", "api.keys"}, _api_host),
 )

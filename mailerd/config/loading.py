@@ -155,6 +155,9 @@ def _validated(merged: _Merged) -> Config | None:
         config = Config.model_validate(merged.raw)
     except ValidationError as error:
         for detail in error.errors(include_url=False):
+            # A default that rests on a wrong setting is no problem of its own.
+            if detail["type"] == "default_factory_not_called":
+                continue
             merged.problems.append(problem_of(detail, merged.origins))
             wrong.add(".".join(map(str, detail["loc"][:2])))
             _drop(merged.raw, detail["loc"])

@@ -8,7 +8,7 @@ Everybody below the command line is handed a ``Config`` or one of its sections.
 
 from __future__ import annotations
 
-from email.utils import parseaddr
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,6 +17,10 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from mailerd.config.urls import check_redis_url, is_loopback
 
 _TLS_PORTS = {"starttls": 587, "implicit": 465, "none": 25}
+_WORD = r"""[^\s\x00-\x1f\x7f<>()\[\]@,;:"\\]+"""
+_BARE = re.compile(rf"{_WORD}@{_WORD}")
+_NAME = r"""(?:"[^"\\<>\x00-\x1f\x7f]*"|[^"\\<>@,;:\x00-\x1f\x7f]*)"""
+_MAILBOX = re.compile(rf"{_BARE.pattern}|{_NAME} ?<{_BARE.pattern}>")
 
 
 def _no_boolean(value: Any) -> Any:
@@ -60,20 +64,15 @@ def _contact_url(value: SecretStr) -> SecretStr:
 
 
 def _address(value: str) -> str:
-    if value and not (value.isprintable() and _is_address(parseaddr(value)[1])):
+    if value and not _MAILBOX.fullmatch(value):
         raise ValueError('must be an address, such as "news@example.com" or "News <news@example.com>"')
     return value
 
 
 def _bare_address(value: str) -> str:
-    if value and not _is_address(value):
+    if value and not _BARE.fullmatch(value):
         raise ValueError('must be an address without a name, such as "bounces@example.com"')
     return value
-
-
-def _is_address(text: str) -> bool:
-    local, _, domain = text.rpartition("@")
-    return bool(local and domain) and text.isprintable() and not set(text) & set(' <>,;"')
 
 
 def _redis_url(value: SecretStr) -> SecretStr:
