@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 import select
+import signal
 import time
 from typing import Protocol
 
@@ -71,3 +72,12 @@ class Stop:
             poll.register(self._read, select.POLLIN)
             poll.poll(math.ceil(seconds * 1000))
         return self._raised
+
+
+def leave_signals_to_the_main_thread() -> None:
+    """
+    Called first in every other thread of a process whose main thread may block in the kernel.
+
+    Only the main thread runs handlers, and only a signal that the kernel gives to that very thread wakes it.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())

@@ -17,7 +17,7 @@ from enum import Enum, auto
 from itertools import islice
 
 from mailerd.board import Group, Slot
-from mailerd.clock import Clock, Stop
+from mailerd.clock import Clock, Stop, leave_signals_to_the_main_thread
 from mailerd.contacts import Contact, ContactSource
 from mailerd.errors import ContactsUnavailable, RenderFailed
 from mailerd.message import Composer, Message
@@ -109,7 +109,9 @@ class Delivery:
         self._sessions = sessions
         self._stop, self._hurry = stops
         self._clock = clock
-        self._threads = ThreadPoolExecutor(len(sessions), thread_name_prefix="connection")
+        self._threads = ThreadPoolExecutor(
+            len(sessions), "connection", initializer=leave_signals_to_the_main_thread
+        )
 
     def deliver(self, work: Work, progress: Callable[[], None]) -> Pass:
         """

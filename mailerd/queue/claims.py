@@ -115,13 +115,14 @@ class Taker:
                 return [connection.read_response() for _ in commands]
             except BaseException:
                 connection.disconnect()
+                self._client_id = 0
                 self._more_in_hand = True
                 raise
 
     def _open(self) -> Any:
         if self._connection is None:
             self._connection = self._blocking.connection_pool.get_connection()
-        if not self._connection.is_connected:
+        if not self._client_id:
             self._connection.connect()
             self._connection.send_command("CLIENT", "ID")
             self._client_id = self._connection.read_response()

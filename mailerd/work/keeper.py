@@ -16,7 +16,7 @@ from collections.abc import Callable
 import redis
 
 from mailerd.board import Slot
-from mailerd.clock import Clock, Stop
+from mailerd.clock import Clock, Stop, leave_signals_to_the_main_thread
 from mailerd.errors import RedisRefused, RedisUnavailable
 from mailerd.queue.claims import Taker
 from mailerd.queue.keys import Keys
@@ -73,6 +73,7 @@ class Keeper:
         self._thread.join()
 
     def _run(self) -> None:
+        leave_signals_to_the_main_thread()
         watched: list[Stop] = [self._closed, self._hurry, self._stop]
         while not self._closed:
             for raised in self._wait(watched):
