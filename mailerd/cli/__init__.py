@@ -13,7 +13,7 @@ from importlib import import_module
 
 import click
 
-from mailerd.cli.configuration import accept_config, config_option
+from mailerd.cli.configuration import config_option
 from mailerd.errors import EXIT_CLEAN, EXIT_NO, EXIT_USAGE, ConfigurationError, MailerdError
 
 # Where each command lives, and what the help says of it.
@@ -37,7 +37,6 @@ class _Commands(click.Group):
             return None
         module, _, name = _COMMANDS[cmd_name][0].partition(":")
         command: click.Command = getattr(import_module(module), name)
-        accept_config(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's

@@ -13,13 +13,14 @@ from typing import Any
 import click
 from pydantic import SecretStr
 
-from mailerd.cli.configuration import configuration, configuration_file
+from mailerd.cli.configuration import config_option, configuration, configuration_file
 from mailerd.config import Config, scrub
 from mailerd.config.model import keys
 from mailerd.errors import EXIT_CLEAN, EXIT_CONFIGURATION, ConfigurationError
 
 
 @click.command()
+@config_option
 @click.option("--show", is_flag=True, help="Also show every setting as it is in force; secrets stay hidden.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def check(*, show: bool, as_json: bool) -> int:

@@ -1,6 +1,8 @@
 """
 How a command gets its configuration: ``--config`` before or after its name, and ``configuration()``.
 
+A command that needs one is decorated with ``config_option`` and calls ``configuration``.
+
 The only place that hands the process' environment and working directory to the configuration.
 """
 
@@ -30,14 +32,6 @@ config_option = click.option(
     callback=_remember,
     help="The configuration file; without it $MAILERD_CONFIG, ./config.toml or /etc/mailerd/config.toml.",
 )
-
-
-def accept_config(command: click.Command) -> None:
-    """Let ``command`` and all below it take ``--config`` as well."""
-    config_option(command)
-    if isinstance(command, click.Group):
-        for below in command.commands.values():
-            accept_config(below)
 
 
 def configuration() -> Config:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
-from mailerd.cli.configuration import configuration
+from mailerd.cli.configuration import config_option, configuration
 from mailerd.config import Config
 
 
 @click.command()
+@config_option
 @click.option("--embedded", is_flag=True, help="Bring an own Valkey, kept in the state directory.")
 def run(*, embedded: bool) -> int:
     """

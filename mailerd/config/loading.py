@@ -84,12 +84,13 @@ class _Merged:
     def lay(self, source: Source) -> None:
         """Lay a stronger source over the weaker ones."""
         self.problems += source.problems
-        self._report_doubles(source)
+        settings = [setting for setting in source.settings if not _is_empty_secret(setting)]
+        self._report_doubles(settings)
         for section, table in source.sections.items():
             self.raw[section] = dict(self.raw.get(section) or {}) if isinstance(table, dict) else table
         if source.redis_addr:
             self._redis_addrs.append(source.redis_addr)
-        for setting in source.settings:
+        for setting in settings:
             self._put(setting)
 
     def _put(self, setting: Setting) -> None:
@@ -104,8 +105,8 @@ class _Merged:
         table[setting.key] = setting.value
         self.origins[f"{setting.section}.{setting.key}"] = setting.origin
 
-    def _report_doubles(self, source: Source) -> None:
-        given = {(setting.section, setting.key) for setting in source.settings}
+    def _report_doubles(self, settings: list[Setting]) -> None:
+        given = {(setting.section, setting.key) for setting in settings}
         for section, key in sorted(_secret_files()):
             if {(section, key), (section, key + _FILE)} <= given:
                 self.problems.append(
@@ -136,6 +137,11 @@ class _Merged:
                     table["url"] = apply_redis_addr(address, url)
             except ValueError as error:
                 self.problems.append(Problem(origin, str(error)))
+
+
+def _is_empty_secret(setting: Setting) -> bool:
+    """Whether this is the example's line of a secret that is given in the other way, or not at all."""
+    return setting.value == "" and (setting.section, setting.key.removesuffix(_FILE)) in _secret_files()
 
 
 def _secret_files() -> list[tuple[str, str]]:
