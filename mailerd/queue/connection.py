@@ -43,14 +43,16 @@ def connect(
 
     ``timeout`` (seconds) bounds each reply; a client that blocks in the server needs more than that block.
     """
+    url = settings.url.get_secret_value()
+    keepalive = {} if url.startswith("unix:") else {"socket_keepalive": True}
     return redis.Redis.from_url(
-        settings.url.get_secret_value(),
+        url,
         socket_timeout=timeout,
         socket_connect_timeout=connect_timeout,
-        socket_keepalive=True,
         health_check_interval=0,
         retry=Retry(NoBackoff(), 0),
         protocol=2,
+        **keepalive,
     )
 
 
