@@ -96,7 +96,7 @@ def away_and_back(daemon: Daemon, redis: RedisServer) -> None:
     redis.stop()
     answer = daemon.post("/queue/test")
     assert (answer.status, answer.headers["Content-Type"]) == (500, "application/problem+json")
-    assert daemon.get("/readyz").status == 503
+    wait_until(lambda: daemon.get("/readyz").status == 503, 3, "ready without Redis")
     redis.start()
     wait_until(lambda: daemon.get("/readyz").status == 200, 10, "not ready after Redis came back")
     daemon.wait_for_line(RECEIVED % post_test(daemon), 10)

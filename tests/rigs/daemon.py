@@ -171,9 +171,9 @@ class Daemon:
         """Everything logged so far."""
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
-    def tail(self, lines: int = 40) -> str:
+    def tail(self, lines: int = 25) -> str:
         """The end of the log, for messages."""
-        return "\n".join(self.log.splitlines()[-lines:])
+        return "\n".join(line[:500] for line in self.log.splitlines()[-lines:])
 
     def wait_for_line(self, text: str, deadline: float = 10.0, after: int = 0) -> str:
         """The first line with ``text`` that was logged behind the offset ``after``."""
