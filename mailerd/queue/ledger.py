@@ -256,7 +256,7 @@ def known_batch(client: redis.Redis, keys: Keys, client_id: str, batch_id: str) 
     """
     record: Any
     with translated():
-        record = client.hmget(keys.batch(f"{client_id}/{batch_id}"), "buckets", "unknown")
+        record = client.hmget(keys.batch(f"{client_id}/{batch_id}"), "buckets", "policy")
     if record[0] is None:
         return None
     return Batch(client_id, batch_id, int(record[0])), (record[1] or b"").decode()
