@@ -78,16 +78,17 @@ def blocked() -> Iterator[None]:
 
 
 def adopt(handlers: Mapping[Signals, Handler]) -> None:
-    """Make these the handlers of this process, ignore the other known signals, and let all of them in."""
+    """
+    Make these the handlers of this process, ignore the other known signals, and let all of them in.
+
+    USR2 also writes every thread's stack to stderr, as a crash does, even when stuck in C.
+    """
+    # After a fork it would believe that its handler, the parent's, were still in place.
+    faulthandler.unregister(Signals.SIGUSR2)
     for number in KNOWN:
         default = signal.SIG_DFL if number is Signals.SIGCHLD else signal.SIG_IGN
         signal.signal(number, handlers.get(number, default))
-    dump_stacks_on(Signals.SIGUSR2, and_then_handle=Signals.SIGUSR2 in handlers)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, KNOWN)
-
-
-def dump_stacks_on(number: Signals, *, and_then_handle: bool) -> None:
-    """Write every thread's stack to stderr on this signal and on a crash, also when stuck in C."""
     if sys.stderr is not None:  # closed by whoever started us
         faulthandler.enable()
-        faulthandler.register(number, all_threads=True, chain=and_then_handle)
+        faulthandler.register(Signals.SIGUSR2, all_threads=True, chain=Signals.SIGUSR2 in handlers)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, KNOWN)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rigs.daemon import Daemon, Sections
+from rigs.made_up import MadeUp
 from rigs.project import Project
 
 Daemons = Callable[..., Daemon]
@@ -33,3 +35,17 @@ def project(tmp_path: Path) -> Project:
     made = Project(tmp_path / "project")
     made.contacts(0)
     return made
+
+
+@pytest.fixture
+def made_up(tmp_path: Path) -> Iterator[Callable[..., MadeUp]]:
+    """Makes daemons with made-up roles: ``made_up(workers={"processes": 3}).start()``."""
+    made: list[MadeUp] = []
+
+    def make(**sections: Mapping[str, Any]) -> MadeUp:
+        made.append(MadeUp(tmp_path, **sections))
+        return made[-1]
+
+    yield make
+    for daemon in made:
+        daemon.close()
