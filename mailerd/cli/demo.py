@@ -33,6 +33,7 @@ START_TIMEOUT = 30.0  # seconds until the daemon must take jobs
 STUCK_TIMEOUT = 60.0  # seconds without a single mail after which the demo gives up
 LOOK = 0.1  # seconds
 COMPLAINTS_SHOWN = 10
+LINES_SHOWN = 20  # of the daemon's log, at a time
 OVER = ("done", "needs_attention", "cancelled")
 
 
@@ -83,7 +84,7 @@ class Demo:
             with self._daemon(stage, port) as daemon:
                 intact = self._hundred_mails(stage, daemon, Door(port))
                 if not once:
-                    self._stay(daemon)
+                    self._stay(stage, daemon, Door(port))
         finally:
             self._say(f"Kept: {stage.folder}")
         return EXIT_CLEAN if intact else EXIT_NO
@@ -127,7 +128,7 @@ class Demo:
         self._say(
             f"[green]All {MAILS} mails arrived intact[/], each once, {seconds:.1f} s after the request."
         )
-        self._what_next(stage, door, batch_id)
+        self._say(f"Read one: less {min(stage.mails.glob('*.eml'))}")
         return True
 
     def _watch(self, door: Door, daemon: DaemonProcess, batch_id: str) -> Mapping[str, Any]:
@@ -154,33 +155,29 @@ class Demo:
             self._say(f"and {len(wrong) - COMPLAINTS_SHOWN} more")
         self._say(f"[red]Not all mails arrived intact.[/] The batch: {batch['state']}, {batch['counts']}")
 
-    def _what_next(self, stage: Stage, door: Door, batch_id: str) -> None:
-        first = min(stage.mails.glob("*.eml"))
-        job = '{"client_id": "demo", "template_id": "spring", "contact_ids": ["c120"], "variables": {...}}'
+    def _stay(self, stage: Stage, daemon: DaemonProcess, door: Door) -> None:
+        """Say what can be tried, then show what the daemon says until the stop."""
+        daemon.new_lines()
+        job = '{"client_id": "demo", "template_id": "test-template", "contact_ids": ["c007", "c120"]}'
         self._say(
             f"""
-Read one:      less {first}
-The daemon:    less {stage.log}
-The queue:     export MAILERD_CONFIG={stage.configuration}
-               mailerd status
-               mailerd batch show {batch_id}
-Another job:   curl -X POST {door.url}/queue/test
-               curl {door.url}/queue -H 'Content-Type: application/json' -d '{job}'
-How it went:   curl {door.url}/batches/{batch_id}
+Try:  curl -X POST {door.url}/queue/test
+      curl {door.url}/queue -H 'Content-Type: application/json' -d '{job}'
+      curl {door.url}/batches/the-batch-id-of-the-answer
+      MAILERD_CONFIG={stage.configuration} mailerd status
+
+It stays up, and shows here what the daemon says, until you press Ctrl-C.
 """,
             markup=False,
         )
-
-    def _stay(self, daemon: DaemonProcess) -> None:
-        daemon.new_lines()
-        self._say("It stays up, and shows what the daemon says, until you press [bold]Ctrl-C[/].")
         while not self._stop.wait(LOOK):
             self._show(daemon)
             if daemon.ended() is not None:
                 raise DemoFailed("the daemon ended by itself")
 
     def _show(self, daemon: DaemonProcess) -> None:
-        for line in daemon.new_lines():
+        """What the daemon said since the last time, the newest of it."""
+        for line in daemon.new_lines()[-LINES_SHOWN:]:
             self._say(line, markup=False)
 
     def _drain(self, daemon: DaemonProcess) -> None:
