@@ -23,6 +23,7 @@ from mailerd.errors import ConfigurationError, Problem, RedisNotReachable
 
 # The longest path of a Unix socket that the kernel takes.
 _MAX_SOCKET_PATH = 107
+_FOLDER = "valkey"
 _SOCKET = "valkey.sock"
 _LOG = "valkey.log"
 # Ten seconds, in small steps.
@@ -36,7 +37,7 @@ class EmbeddedRedis:
 
     def __init__(self, process: subprocess.Popen[bytes], path: Path) -> None:
         self._process = process
-        self.url = f"unix://{quote(str(path))}"
+        self.url = _url(path)
         self.pid = process.pid
 
     def stop(self) -> None:
@@ -47,6 +48,11 @@ class EmbeddedRedis:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+def address(state_dir: Path) -> str:
+    """The URL of the server whose data lie in ``state_dir``, whether it runs or not."""
+    return _url(state_dir.absolute() / _FOLDER / _SOCKET)
 
 
 def start(
@@ -96,8 +102,12 @@ def _program() -> str:
     raise ConfigurationError([Problem("redis.embedded", message)])
 
 
+def _url(path: Path) -> str:
+    return f"unix://{quote(str(path))}"
+
+
 def _folder(state_dir: Path) -> Path:
-    folder = state_dir.absolute() / "valkey"
+    folder = state_dir.absolute() / _FOLDER
     excess = len(os.fsencode(folder / _SOCKET)) - _MAX_SOCKET_PATH
     if excess > 0:
         message = f"is {excess} bytes too long for a socket in it: {state_dir}"

@@ -8,7 +8,6 @@ as ``Refusal`` or as faults that ``problems.py`` translates. Routed by ``app.py`
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -18,7 +17,7 @@ from mailerd.api.ports import Batches, Enqueuer, Gate
 from mailerd.api.problems import Refusal, unavailable
 from mailerd.errors import Problem, RedisRefused, RedisUnavailable
 from mailerd.job import EmailJob, is_name, job_from, parse_json
-from mailerd.queue.model import Admission, BatchView, Enqueued
+from mailerd.queue.model import Admission, Enqueued
 
 RETRY_FULL = 10  # seconds after which a client that met a full queue may come back
 
@@ -109,7 +108,7 @@ class Batch:
             raise Refusal(
                 409, f"{len(found)} clients have a batch {batch_id}; name one by ?client_id=", [needed]
             )
-        resp.data = _json(_batch(found[0]))
+        resp.data = _json(found[0].to_json())
 
     on_head = on_get
 
@@ -156,25 +155,6 @@ def _refuse_unless_queued(admission: Admission, job: EmailJob) -> None:
 
 def _can_exist(batch_id: str, client_id: str | None) -> bool:
     return is_name(batch_id) and (client_id is None or is_name(client_id))
-
-
-def _batch(view: BatchView) -> dict[str, Any]:
-    return {
-        "batch_id": view.batch_id,
-        "client_id": view.client_id,
-        "template_id": view.template_id,
-        "state": view.state,
-        "recipients": view.recipients,
-        "counts": view.counts,
-        "created_at": _time(view.created_at),
-        "finished_at": None if view.finished_at is None else _time(view.finished_at),
-        "waiting_for": view.waiting_for,
-    }
-
-
-def _time(seconds: float) -> str:
-    """RFC 3339, in UTC."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _json(answer: dict[str, Any]) -> bytes:

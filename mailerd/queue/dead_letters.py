@@ -24,6 +24,8 @@ from mailerd.queue.payloads import Slice, parse, slice_of
 from mailerd.queue.scripts import run
 
 _WITHOUT_LIMIT = 2**63
+# Batches whose counters one write asks for.
+_BATCHES_AT_ONCE = 1000
 
 
 class DeadLetters:
@@ -39,6 +41,11 @@ class DeadLetters:
             dead = self._client.zrevrange(self._keys.dead, 0, most - 1, withscores=True)
         letters = [self._letter(name.decode(), died_at / 1000) for name, died_at in dead]
         return [letter for letter in letters if letter is not None]
+
+    def ids(self) -> list[str]:
+        """All letters by their ids, the newest first. Raises ``RedisUnavailable``."""
+        with translated():
+            return [name.decode() for name in self._client.zrevrange(self._keys.dead, 0, -1)]
 
     def get(self, letter_id: str) -> DeadLetter | None:
         """One letter. Raises ``RedisUnavailable``."""
@@ -87,18 +94,38 @@ class Unknowns:
     """The recipients of unknown outcome of one queue."""
 
     def __init__(self, client: redis.Redis, keys: Keys) -> None:
-        self._client = client
+        self._client: Any = client  # redis-py types every reply as "sync or async"
         self._keys = keys
         self._batches = Batches(client, keys)
 
+    def count(self) -> int:
+        """How many there are, in all batches. Raises ``RedisUnavailable``."""
+        return sum(number for _, number in self._places())
+
     def all(self, batch_id: str | None = None, client_id: str | None = None) -> Iterator[UnknownRecipient]:
-        """Those of one batch, or of all. Raises ``RedisUnavailable``."""
-        most = 2**31
-        views = self._batches.find(batch_id, client_id) if batch_id else self._batches.newest(most)
-        for view in views:
-            if view.counts.get(State.UNKNOWN):
-                for row in self._batches.recipients(view.client_id, view.batch_id, State.UNKNOWN):
-                    yield UnknownRecipient(view.client_id, view.batch_id, row.contact_id, row.time)
+        """Those of one batch, or of all, or of all of one client. Raises ``RedisUnavailable``."""
+        if batch_id:
+            tags = [f"{view.client_id}/{batch_id}" for view in self._batches.find(batch_id, client_id)]
+        else:
+            tags = [tag for tag, _ in self._places()]
+        for tag in tags:
+            client, _, batch = tag.partition("/")
+            if client_id in (None, client):
+                for row in self._batches.recipients(client, batch, State.UNKNOWN):
+                    yield UnknownRecipient(client, batch, row.contact_id, row.time)
+
+    def _places(self) -> Iterator[tuple[str, int]]:
+        """The batches that have any, the newest first, and how many each."""
+        with translated():
+            tags = [tag.decode() for tag in self._client.zrevrange(self._keys.batches, 0, -1)]
+        for start in range(0, len(tags), _BATCHES_AT_ONCE):
+            some = tags[start : start + _BATCHES_AT_ONCE]
+            with translated():
+                read = self._client.pipeline(transaction=False)
+                for tag in some:
+                    read.hget(self._keys.batch(tag), State.UNKNOWN)
+                numbers = [int(number or 0) for number in read.execute()]
+            yield from ((tag, number) for tag, number in zip(some, numbers, strict=True) if number)
 
     def resolve(self, client_id: str, batch_id: str, contact_ids: Sequence[str], how: Resolution) -> int:
         """Settle these recipients as the operator found; how many. Raises ``RedisUnavailable``."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Any
 
 from mailerd.outcome import State
 
@@ -57,6 +59,25 @@ class BatchView:
     created_at: float
     finished_at: float | None
     waiting_for: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The batch in the fields that the API and the commands show, ready for JSON."""
+        return {
+            "batch_id": self.batch_id,
+            "client_id": self.client_id,
+            "template_id": self.template_id,
+            "state": self.state,
+            "recipients": self.recipients,
+            "counts": self.counts,
+            "created_at": rfc_3339(self.created_at),
+            "finished_at": None if self.finished_at is None else rfc_3339(self.finished_at),
+            "waiting_for": self.waiting_for,
+        }
+
+
+def rfc_3339(seconds: float) -> str:
+    """A time (seconds since 1970) as JSON shows it: RFC 3339, in UTC, with milliseconds."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @dataclass(frozen=True, slots=True)

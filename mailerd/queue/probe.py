@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import redis
@@ -82,6 +84,32 @@ def examine(client: redis.Redis, config: Config) -> list[str]:
     if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
         raise RedisRefused(f"Redis {version} is too old: 6.2 or newer, or Valkey, is needed")
     return [*_eviction(facts, config), *_persistence(facts)]
+
+
+def describe(client: redis.Redis) -> str:
+    """The server's kind and version. Raises ``RedisUnavailable`` or ``RedisRefused``."""
+    with translated():
+        facts: dict[str, Any] = client.info("server")
+    if "valkey_version" in facts:
+        return f"Valkey {facts['valkey_version']}"
+    return f"Redis {facts.get('redis_version', 'of unknown version')}"
+
+
+@contextmanager
+def named(config: Config) -> Iterator[None]:
+    """
+    Have whatever is wrong with Redis said in one line: where, what, and what to do. For commands.
+
+    Raises ``RedisNotReachable`` or ``RedisRefused``.
+    """
+    where = scrub(config.redis.url.get_secret_value())
+    try:
+        yield
+    except RedisUnavailable as fault:
+        advice = "see that it runs, or set REDIS_ADDR or redis.url"
+        raise RedisNotReachable(f"the Redis at {where} cannot be used now: {fault}; {advice}") from fault
+    except (RedisRefused, redis.ResponseError) as fault:
+        raise RedisRefused(f"the Redis at {where} refuses: {fault}") from fault
 
 
 def _eviction(facts: dict[str, Any], config: Config) -> list[str]:
