@@ -11,6 +11,7 @@ from rigs.daemon import Daemon
 from rigs.project import Project, address, job, push
 from rigs.redis_server import RedisServer
 from rigs.sink import Sink
+from rigs.waiting import wait_until
 
 Daemons = Callable[..., Daemon]
 DELAY = 0.05
@@ -55,7 +56,8 @@ def test_hand_over_without_an_answer_is_unknown(
     sink.behave(rules=[{"at": "dot", "match": "^user3@", "do": "hang"}])
     daemon = daemons(project.sections(valkey, sink, workers={"drain_timeout": 1})).start()
     push(valkey, job("silent", contacts))
-    sink.wait_for(6, 10)
+    sink.wait_for(4, 10)
+    wait_until(lambda: len(sink.open()) == 1, 5, "one hand-over is open")
     begun = time.monotonic()
     assert daemon.term() == 0
     assert time.monotonic() - begun <= 6
@@ -76,7 +78,7 @@ def test_second_term_is_faster(daemons: Daemons, valkey: RedisServer, sink: Sink
     push(valkey, job("silent", contacts))
     sink.wait_for(2, 10)
     daemon.signal(signal.SIGTERM)
-    daemon.wait_for_line("stop", 5)
+    daemon.wait_for_line("Stopping", 5)
     begun = time.monotonic()
 
     assert daemon.term(20) == 0
