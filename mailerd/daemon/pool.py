@@ -21,6 +21,7 @@ from mailerd.clock import Clock
 from mailerd.config import Config
 from mailerd.daemon import forking, processes, worker
 from mailerd.daemon.recycling import Service
+from mailerd.daemon.restart import Life
 from mailerd.daemon.timetable import Timetable
 
 log = logging.getLogger(__name__)
@@ -55,12 +56,11 @@ class Worker:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The end of a worker, whose slot is still as it left it; ``exit_code`` is None after a signal."""
+    """The end of a worker, whose slot is still as it left it."""
 
     slot: Slot
     pid: int
-    seconds: float
-    exit_code: int | None
+    life: Life
     how: str
 
 
@@ -177,5 +177,10 @@ class Pool:
         how = processes.how_it_ended(code)
         if one.aborted_at is not None:
             how += ", as it hung"
-        exit_code = code if code >= 0 else None
-        return End(one.slot, one.pid, self._clock.monotonic() - one.born, exit_code, how)
+        life = Life(
+            seconds=self._clock.monotonic() - one.born,
+            settled=one.slot.settled > 0,
+            told=one.leaving is not None,
+            exit_code=code if code >= 0 else None,
+        )
+        return End(one.slot, one.pid, life, how)

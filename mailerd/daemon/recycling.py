@@ -28,12 +28,12 @@ class Service:
 
 def why_recycle(service: Service, limits: Workers, generation: int) -> str:
     """Why this worker should be replaced, in words; empty when it should not."""
-    spread = 1 + (service.number - 1) % 10 / 10
+    tenths = 10 + (service.number - 1) % 10
     if service.generation < generation:
         return "of an older configuration"
-    if limits.max_jobs and service.jobs >= limits.max_jobs * spread:
+    if limits.max_jobs and 10 * service.jobs >= tenths * limits.max_jobs:
         return f"{service.jobs} jobs done"
-    if limits.max_age and service.seconds >= limits.max_age * spread:
+    if limits.max_age and 10 * service.seconds >= tenths * limits.max_age:
         return f"{service.seconds:.0f} s old"
     if limits.max_memory_mb and service.memory > limits.max_memory_mb * _MEGABYTE:
         return f"{service.memory / _MEGABYTE:.0f} MB of memory"

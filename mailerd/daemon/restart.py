@@ -22,10 +22,15 @@ _BUDGET_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """How a worker lived: for how long, whether it settled anything, how it ended (None: by a signal)."""
+    """
+    How a worker lived: for how long, whether it settled anything, whether it was told to leave.
+
+    ``exit_code`` is None where a signal ended it.
+    """
 
     seconds: float
     settled: bool
+    told: bool
     exit_code: int | None
 
 
@@ -48,9 +53,9 @@ def failed(life: Life) -> bool:
     """
     Whether the life was one without progress.
 
-    A worker that left by itself, told to or not, has not failed, unless it left at once.
+    A worker that left by itself has not failed, unless it left at once.
     """
-    if life.settled or life.seconds >= _HEALTHY_AFTER:
+    if life.settled or life.told or life.seconds >= _HEALTHY_AFTER:
         return False
     return not (life.exit_code in {0, EXIT_RECYCLE} and life.seconds >= 1.0)
 

@@ -125,16 +125,20 @@ class Supervisor:
     def _bury_the_dead(self) -> None:
         for end in self._pool.reap():
             number = end.slot.number
-            life = Life(end.seconds, end.slot.settled > 0, end.exit_code)
-            record = self._records.get(number, Record()).after(life, self._clock.monotonic(), random.random())  # noqa: S311 - jitter
-            self._records[number] = record
+            record = self._remember(number, end.life)
             remains = self._board.clear(end.slot)
-            self._channel.send(Died(Death(number, remains.incarnation, remains, end.how), end.exit_code))
+            self._channel.send(Died(Death(number, remains.incarnation, remains, end.how), end.life.exit_code))
             self._tell_of(end, record)
+
+    def _remember(self, number: int, life: Life) -> Record:
+        chance = random.random()  # noqa: S311 - it only spreads the pauses
+        record = self._records.get(number, Record()).after(life, self._clock.monotonic(), chance)
+        self._records[number] = record
+        return record
 
     def _tell_of(self, end: End, record: Record) -> None:
         context = {"worker": end.slot.number}
-        if end.exit_code in {EXIT_CLEAN, EXIT_RECYCLE} and not record.failures:
+        if end.life.exit_code in {EXIT_CLEAN, EXIT_RECYCLE} and not record.failures:
             log.info("Worker %d has left", end.slot.number, extra={"event": "worker.left", **context})
             return
         message = "Worker %d (pid %d) ended: %s"
@@ -183,15 +187,14 @@ class Supervisor:
                 if not self._budget.allows(self._wanted, now):
                     continue
                 self._budget.spend(now)
-            self._start(number, record)
+            self._start(number)
 
-    def _start(self, number: int, record: Record) -> None:
+    def _start(self, number: int) -> None:
         try:
             self._pool.start(self._board.slots[number - 1], self._config, self._generation)
         except OSError as error:
             log.error("Worker %d cannot be forked: %s", number, error, extra={"event": "worker.not_forked"})  # noqa: TRY400 - says all
-            failure = Life(0.0, settled=False, exit_code=None)
-            self._records[number] = record.after(failure, self._clock.monotonic(), random.random())  # noqa: S311 - jitter
+            self._remember(number, Life(0.0, settled=False, told=False, exit_code=None))
             self._troubles[number] = f"worker {number}: {error}"
         else:
             self._troubles.pop(number, None)
