@@ -28,10 +28,8 @@ def made(key: str, *ids: str) -> str:
         f"($${name}$$, 'user{number}@b.example', 'Jörg', {str(number == 1).lower()})"
         for number, name in enumerate(ids)
     ]
-    return (
-        f"CREATE TABLE contacts (id {key} PRIMARY KEY, email text, name text, suppressed boolean);"
-        "INSERT INTO contacts VALUES " + ", ".join(rows) + ";"
-    )
+    columns = f"id {key} PRIMARY KEY, email text, name text, suppressed boolean"
+    return f"CREATE TABLE contacts ({columns}); INSERT INTO contacts VALUES {', '.join(rows)};"  # noqa: S608 # our own
 
 
 @pytest.fixture

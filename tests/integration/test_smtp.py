@@ -1,0 +1,607 @@
+"""The SMTP transport against servers that misbehave, that want TLS and a login, and that others wrote."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import subprocess
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+import trustme
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import AuthResult, Envelope, LoginPassword
+
+from mailerd.config import Smtp
+from mailerd.errors import ConfigurationError
+from mailerd.message import Message
+from mailerd.outcome import Kind, Outcome
+from mailerd.transports.smtp import SmtpSession, SmtpTransport
+from rigs import needs
+from rigs.ports import free_port, listening
+from rigs.waiting import wait_until
+
+CONTENT = b"Subject: x\r\n\r\n.dot\r\nbody\r\n"
+
+
+class Server:
+    """
+    An SMTP server that follows a script, whatever RFC 5321 says.
+
+    ``script["RCPT"] = ["450 later", "cut"]`` is what it does at the next RCPTs; then it behaves again.
+    Moments: GREETING, the commands, CONTENT (when the mail begins to come), DOT. Deeds: a reply, ``cut``,
+    ``hang``.
+    """
+
+    def __init__(self) -> None:
+        self.script: dict[str, list[str]] = defaultdict(list)
+        self.commands: list[str] = []
+        self.mails: list[bytes] = []
+        self.connections = 0
+        self._over = threading.Event()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._threads = [threading.Thread(target=self._accept)]
+        self._open: list[socket.socket] = []
+
+    def __enter__(self) -> Self:
+        self._threads[0].start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self.stop_listening()
+        self.cut_all()
+        for thread in self._threads:
+            thread.join(5)
+            assert not thread.is_alive()
+
+    def stop_listening(self) -> None:
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def cut_all(self) -> None:
+        for connection in self._open:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def seen(self, command: str) -> int:
+        return sum(line.startswith(command) for line in self.commands)
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                self.connections += 1
+                self._open.append(connection)
+                self._threads.append(threading.Thread(target=self._talk, args=(connection,)))
+                self._threads[-1].start()
+
+    def _talk(self, connection: socket.socket) -> None:
+        with connection, suppress(OSError), connection.makefile("rb") as lines:
+            if not self._do(connection, "GREETING", "220 hello"):
+                return
+            for line in lines:
+                command = line.decode("latin-1").strip()
+                self.commands.append(command)
+                verb = command[:4].upper()
+                normal = {"DATA": "354 go", "QUIT": "221 bye"}.get(verb, "250 ok")
+                if not self._do(connection, verb, normal) or verb == "QUIT":
+                    return
+                if self._last[:3] == "354" and not self._take(connection, lines):
+                    return
+
+    def _take(self, connection: socket.socket, lines: Any) -> bool:
+        if self.script["CONTENT"]:
+            lines.readline()
+            return self._do(connection, "CONTENT", "")
+        mail = b""
+        for line in lines:
+            if line == b".\r\n":
+                self.mails.append(mail)
+                return self._do(connection, "DOT", "250 2.0.0 Ok: queued as ABC123")
+            mail += line.removeprefix(b".")
+        return False
+
+    def _do(self, connection: socket.socket, moment: str, normal: str) -> bool:
+        deed = self.script[moment].pop(0) if self.script[moment] else normal
+        self._last = deed
+        if deed == "hang":
+            self._over.wait()
+        if deed in ("cut", "hang"):
+            return False
+        connection.sendall(deed.encode() + b"\r\n")
+        return True
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as running:
+        yield running
+
+
+@pytest.fixture
+def opened() -> Iterator[Callable[..., SmtpSession]]:
+    sessions: list[SmtpSession] = []
+
+    def make(port: int, **settings: Any) -> SmtpSession:
+        given = {"host": "127.0.0.1", "port": port, "tls": "none", "command_timeout": 5, **settings}
+        sessions.append(SmtpTransport(Smtp.model_validate(given)).session())
+        return sessions[-1]
+
+    yield make
+    for session in sessions:
+        session.close()
+
+
+Open = Callable[..., SmtpSession]
+
+
+def mail(recipient: str = "user@example.org", content: bytes = CONTENT) -> Message:
+    return Message("news@example.com", recipient, content, "<1@example.com>", "batch-1")
+
+
+def send(session: SmtpSession, recipient: str = "user@example.org", content: bytes = CONTENT) -> Outcome:
+    return session.deliver(mail(recipient, content), lambda: True)
+
+
+# One conversation
+
+
+def test_a_mail_is_sent_in_the_servers_words(server: Server, opened: Open) -> None:
+    """SENT carries the server's reply and its id; dots and bytes arrive as they were."""
+    outcome = send(opened(server.port), content=b".first\r\n..\r\n.\r\nlast\r\n")
+
+    assert outcome == Outcome(Kind.SENT, "250 2.0.0 Ok: queued as ABC123", "ABC123")
+    assert server.mails == [b".first\r\n..\r\n.\r\nlast\r\n"]
+
+
+@pytest.mark.parametrize(
+    ("moment", "reply", "kind"),
+    [
+        ("RCPT", "450 4.2.0 greylisted", Kind.DEFERRED),
+        ("RCPT", "550 5.1.1 <user@example.org> unknown", Kind.FAILED),
+        ("RCPT", "530 5.7.0 login first", Kind.BLOCKED),
+        ("DATA", "451 4.3.0 later", Kind.DEFERRED),
+        ("DATA", "554 5.5.1 no valid recipients", Kind.FAILED),
+        ("DOT", "452 4.3.1 disk full", Kind.DEFERRED),
+        ("DOT", "554 5.7.1 spam", Kind.FAILED),
+        ("DOT", "454 Throttling failure: Maximum sending rate exceeded.", Kind.BLOCKED),
+        ("MAIL", "550 5.7.1 not your domain", Kind.BLOCKED),
+        ("MAIL", "451 4.3.2 out of order", Kind.BLOCKED),
+    ],
+)
+def test_a_refusal_concerns_this_mail_only(
+    server: Server, opened: Open, moment: str, reply: str, kind: Kind
+) -> None:
+    """A refusal at any moment has its outcome and words; the next mail goes out on the same connection."""
+    server.script[moment] = [reply]
+    session = opened(server.port)
+
+    outcome = send(session)
+    following = send(session, "next@example.org")
+
+    assert outcome.kind is kind
+    assert reply.replace("<user@example.org>", "<recipient>") in outcome.reason
+    assert following.kind is Kind.SENT
+    assert server.connections == 1
+    assert server.seen("RSET") == (moment != "DOT")
+
+
+def test_begin_is_asked_after_the_recipient_and_before_the_data(server: Server, opened: Open) -> None:
+    """``begin`` stands between RCPT and DATA; a refused recipient never begins, and no means RSET."""
+    session = opened(server.port)
+    asked: list[str] = []
+
+    def begin() -> bool:
+        asked.append(server.commands[-1])
+        return len(asked) > 1
+
+    server.script["RCPT"] = ["550 no"]
+    assert session.deliver(mail(), begin).kind is Kind.FAILED
+    assert session.deliver(mail(), begin).kind is Kind.WITHHELD
+    assert session.deliver(mail(), begin).kind is Kind.SENT
+
+    assert asked == ["RCPT TO:<user@example.org>"] * 2
+    assert server.seen("DATA") == 1
+    assert server.seen("RSET") == 2
+
+
+def test_the_connection_is_kept_and_renewed_in_time(server: Server, opened: Open) -> None:
+    """A connection carries ``mails_per_connection`` mails, then says QUIT; a close says QUIT too."""
+    session = opened(server.port, mails_per_connection=3)
+
+    kinds = [send(session).kind for _ in range(7)]
+    session.close()
+
+    assert kinds == [Kind.SENT] * 7
+    assert server.connections == 3
+    assert server.seen("QUIT") == 3
+
+
+# Connections that end
+
+
+@pytest.mark.parametrize("moment", ["MAIL", "RCPT"])
+@pytest.mark.parametrize("deed", ["cut", "421 4.7.0 too many mails in this connection", "503 need MAIL"])
+def test_a_connection_that_ends_early_is_replaced(
+    server: Server, opened: Open, moment: str, deed: str
+) -> None:
+    """What ends before ``begin`` goes on with a new connection: no failed attempt, ``begin`` asked once."""
+    session = opened(server.port)
+    send(session)
+    server.script[moment] = [deed]
+    asked: list[int] = []
+
+    outcome = session.deliver(mail(), lambda: not asked.append(1))
+
+    assert outcome.kind is Kind.SENT
+    assert (server.connections, len(server.mails), len(asked)) == (2, 2, 1)
+
+
+def test_a_kept_connection_that_the_server_gave_up_is_replaced(server: Server, opened: Open) -> None:
+    """A server that hangs up on an idle connection costs nothing."""
+    session = opened(server.port)
+    send(session)
+    server.cut_all()
+
+    assert send(session).kind is Kind.SENT
+    assert server.connections == 2
+
+
+@pytest.mark.parametrize("deed", ["cut", "421 closing", "hang"])
+def test_a_server_that_keeps_ending_early_blocks_the_route(server: Server, opened: Open, deed: str) -> None:
+    """Cut off twice before ``begin``, the route is blocked, says where, and ``begin`` was never asked."""
+    server.script["RCPT"] = [deed, deed]
+    asked: list[int] = []
+
+    session = opened(server.port, command_timeout=0.3)
+    outcome = session.deliver(mail(), lambda: not asked.append(1))
+
+    assert outcome.kind is Kind.BLOCKED
+    assert f"127.0.0.1:{server.port}" in outcome.reason
+    assert (server.connections, asked) == (2, [])
+
+
+@pytest.mark.parametrize("moment", ["DATA", "CONTENT"])
+def test_a_connection_cut_before_the_dot_is_a_mail_not_delivered(
+    server: Server, opened: Open, moment: str
+) -> None:
+    """Cut off after ``begin`` and before the dot: deferred, the server is there and may mind this mail."""
+    server.script[moment] = ["cut"]
+    big = CONTENT + b"x" * 70 + b"\r\n" + (b"y" * 70 + b"\r\n") * 200_000
+    session = opened(server.port)
+
+    outcome = send(session, content=big)
+
+    assert outcome.kind is Kind.DEFERRED
+    assert "cut off before the mail was complete" in outcome.reason
+    assert send(session).kind is Kind.SENT
+    assert len(server.mails) == 1
+
+
+def test_a_server_that_goes_down_under_a_mail_is_a_blocked_route(server: Server, opened: Open) -> None:
+    """Cut off before the dot and not to be reached any more: nobody's attempt, the route is blocked."""
+    session = opened(server.port)
+
+    def begin() -> bool:
+        server.script["DATA"] = ["cut"]
+        server.stop_listening()
+        return True
+
+    outcome = session.deliver(mail(), begin)
+
+    assert outcome.kind is Kind.BLOCKED
+    assert "refused" in outcome.reason
+
+
+@pytest.mark.parametrize("deed", ["cut", "hang", "nonsense"])
+def test_an_answer_lost_after_the_dot_is_unknown(server: Server, opened: Open, deed: str) -> None:
+    """After the final dot without an answer nobody knows; the next mail goes out on a new connection."""
+    server.script["DOT"] = [deed]
+    session = opened(server.port, data_timeout=0.3)
+
+    outcome = send(session)
+
+    assert outcome.kind is Kind.UNKNOWN
+    assert f"127.0.0.1:{server.port}" in outcome.reason
+    assert send(session).kind is Kind.SENT
+    assert server.connections == 2
+
+
+def test_a_reply_that_comes_too_late_is_nobodys(server: Server, opened: Open) -> None:
+    """A connection that timed out is never read again: a late 550 cannot become the next mail's answer."""
+    server.script["DOT"] = ["hang"]
+    session = opened(server.port, data_timeout=0.2)
+    assert send(session).kind is Kind.UNKNOWN
+
+    with suppress(OSError):
+        server._open[0].sendall(b"550 late\r\n")
+
+    assert send(session, "next@example.org").kind is Kind.SENT
+
+
+# Connections that do not come about
+
+
+@pytest.mark.parametrize(
+    ("script", "says"),
+    [
+        ({"GREETING": ["554 no service"]}, "greeting: 554 no service"),
+        ({"GREETING": ["cut"]}, "closed"),
+        ({"GREETING": ["hang"]}, "no answer within 0.3 s"),
+        ({"EHLO": ["502 what"], "HELO": ["550 go away"]}, "HELO: 550 go away"),
+    ],
+)
+def test_a_server_that_lets_nobody_in_blocks_the_route(
+    server: Server, opened: Open, script: dict[str, list[str]], says: str
+) -> None:
+    """Whatever keeps a connection from coming about blocks the route, and says where and what."""
+    server.script.update(script)
+
+    outcome = send(opened(server.port, command_timeout=0.3))
+
+    assert outcome.kind is Kind.BLOCKED
+    assert f"127.0.0.1:{server.port}" in outcome.reason
+    assert says in outcome.reason
+
+
+def test_a_server_that_is_not_there_blocks_the_route_and_comes_back(opened: Open) -> None:
+    """A refused connection and an unknown host block the route; the same session goes on once it answers."""
+    port = free_port()
+    session = opened(port)
+
+    assert "refused" in send(session).reason
+    assert send(opened(port, host="nowhere.invalid")).kind is Kind.BLOCKED
+    assert send(opened(port, host="x" * 70 + ".invalid")).kind is Kind.BLOCKED
+    server = Controller(Keep(), hostname="127.0.0.1", port=port)
+    server.start()
+    try:
+        assert send(session).kind is Kind.SENT
+    finally:
+        server.stop()
+
+
+# From another thread
+
+
+def aborted(session: SmtpSession, ready: Callable[[], bool]) -> Outcome:
+    outcomes: list[Outcome] = []
+    thread = threading.Thread(target=lambda: outcomes.append(send(session)))
+    thread.start()
+    wait_until(ready, 5, "the hand-over did not get there")
+    session.abort()
+    thread.join(5)
+    assert not thread.is_alive()
+    return outcomes[0]
+
+
+@pytest.mark.parametrize(
+    ("moment", "kind"),
+    [
+        ("GREETING", Kind.WITHHELD),
+        ("RCPT", Kind.WITHHELD),
+        ("DATA", Kind.WITHHELD),
+        ("DOT", Kind.UNKNOWN),
+    ],
+)
+def test_abort_ends_a_hand_over_at_once_and_honestly(
+    server: Server, opened: Open, moment: str, kind: Kind
+) -> None:
+    """Aborted before the dot a mail is withheld, after it unknown; the session then hands nothing over."""
+    server.script[moment] = ["hang"]
+    session = opened(server.port, command_timeout=60, data_timeout=60)
+    reached = {"GREETING": lambda: server.connections == 1, "DOT": lambda: bool(server.mails)}
+
+    outcome = aborted(session, reached.get(moment, lambda: server.seen(moment) == 1))
+
+    assert outcome.kind is kind
+    assert send(session).kind is Kind.WITHHELD
+    assert server.connections == 1
+
+
+# TLS and login, against aiosmtpd
+
+
+class Keep:
+    """Keeps what arrives."""
+
+    def __init__(self) -> None:
+        self.mails: list[Envelope] = []
+
+    async def handle_DATA(self, _server: object, _session: object, envelope: Envelope) -> str:  # noqa: N802 # aiosmtpd's
+        self.mails.append(envelope)
+        return "250 OK"
+
+
+def login(
+    _server: object, _session: object, _envelope: object, mechanism: str, data: LoginPassword
+) -> AuthResult:
+    good = (data.login, data.password) == (b"mailerd", "pässword".encode())
+    return AuthResult(success=good and mechanism in ("PLAIN", "LOGIN"), handled=False)
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def ca_file(authority: trustme.CA, tmp_path: Path) -> Path:
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    return tmp_path / "ca.pem"
+
+
+@pytest.fixture
+def secured(authority: trustme.CA) -> Iterator[Callable[..., Controller]]:
+    running: list[Controller] = []
+
+    def make(*, implicit: bool = False, name: str = "localhost", **settings: Any) -> Controller:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert(name).configure_cert(context)
+        given = {"ssl_context": context} if implicit else {"tls_context": context, "require_starttls": True}
+        running.append(Controller(Keep(), hostname="localhost", port=free_port(), **given, **settings))
+        running[-1].start()
+        return running[-1]
+
+    yield make
+    for controller in running:
+        controller.stop()
+
+
+Secured = Callable[..., Controller]
+
+
+@pytest.mark.parametrize("implicit", [True, False])
+def test_mail_goes_out_over_verified_tls(
+    secured: Secured, opened: Open, ca_file: Path, implicit: bool
+) -> None:
+    """Implicit TLS and STARTTLS with a certificate of the configured authority carry mail, and are kept."""
+    server = secured(implicit=implicit)
+    tls = "implicit" if implicit else "starttls"
+    session = opened(server.port, host="localhost", tls=tls, ca_file=ca_file)
+
+    assert [send(session).kind for _ in range(3)] == [Kind.SENT] * 3
+    assert len(server.handler.mails) == 3
+
+
+@pytest.mark.parametrize("implicit", [True, False])
+@pytest.mark.parametrize("name", ["localhost", "elsewhere.example"])
+def test_a_certificate_that_is_not_trusted_blocks_the_route(
+    secured: Secured, opened: Open, ca_file: Path, implicit: bool, name: str
+) -> None:
+    """An unknown authority or another host's name is no server of ours: nothing is sent to it."""
+    server = secured(implicit=implicit, name=name)
+    trusted = {"ca_file": ca_file} if name == "elsewhere.example" else {}
+    tls = "implicit" if implicit else "starttls"
+
+    outcome = send(opened(server.port, host="localhost", tls=tls, **trusted))
+
+    assert outcome.kind is Kind.BLOCKED
+    assert f"localhost:{server.port}: its certificate is not trusted" in outcome.reason
+    assert server.handler.mails == []
+
+
+def test_a_server_without_starttls_gets_nothing(server: Server, opened: Open) -> None:
+    """Where STARTTLS is wanted and not offered, no mail and no password leaves."""
+    session = opened(server.port, tls="starttls", username="mailerd", password="secret")
+
+    outcome = send(session)
+
+    assert outcome.kind is Kind.BLOCKED
+    assert "does not offer STARTTLS" in outcome.reason
+    assert "smtp.tls" in outcome.reason
+    assert not server.seen("AUTH")
+    assert not server.seen("MAIL")
+
+
+def test_a_server_that_speaks_no_tls_blocks_the_route(server: Server, opened: Open) -> None:
+    """Implicit TLS against a plain port is a TLS failure that says so."""
+    outcome = send(opened(server.port, tls="implicit"))
+
+    assert outcome.kind is Kind.BLOCKED
+    assert "TLS failed" in outcome.reason
+
+
+@pytest.mark.parametrize("excluded", [["LOGIN"], ["PLAIN"]])
+def test_a_login_works_by_plain_and_by_login(
+    secured: Secured, opened: Open, ca_file: Path, excluded: list[str]
+) -> None:
+    """AUTH PLAIN and AUTH LOGIN both work, with a password beyond ASCII."""
+    server = secured(authenticator=login, auth_required=True, auth_exclude_mechanism=excluded)
+    session = opened(
+        server.port,
+        host="localhost",
+        tls="starttls",
+        ca_file=ca_file,
+        username="mailerd",
+        password="pässword",
+    )
+
+    assert send(session).kind is Kind.SENT
+
+
+def test_a_refused_login_blocks_the_route_without_showing_the_password(
+    secured: Secured, opened: Open, ca_file: Path
+) -> None:
+    """A wrong password burns nobody; the reason holds the server's words and no secret."""
+    server = secured(authenticator=login, auth_required=True)
+    session = opened(
+        server.port, host="localhost", tls="starttls", ca_file=ca_file, username="mailerd", password="wr0ng"
+    )
+
+    outcome = send(session)
+
+    assert outcome.kind is Kind.BLOCKED
+    assert "535" in outcome.reason
+    assert "wr0ng" not in outcome.reason
+
+
+def test_a_server_without_login_blocks_the_route(server: Server, opened: Open) -> None:
+    """A user name for a server that offers no login is a blocked route that says so."""
+    outcome = send(opened(server.port, username="mailerd", password="x"))
+
+    assert outcome.kind is Kind.BLOCKED
+    assert "offers no login" in outcome.reason
+
+
+def test_a_ca_file_without_certificates_is_a_fault_of_the_configuration(tmp_path: Path) -> None:
+    """A missing or empty ``smtp.ca_file`` is told at once, with its key."""
+    (tmp_path / "empty.pem").write_text("")
+    for file in ("empty.pem", "missing.pem"):
+        with pytest.raises(ConfigurationError, match=r"smtp\.ca_file"):
+            SmtpTransport(Smtp.model_validate({"host": "localhost", "ca_file": tmp_path / file}))
+
+
+# Postfix's own sink
+
+
+@pytest.fixture
+def postfix_sink(tmp_path: Path) -> Iterator[Callable[..., int]]:
+    program = needs.program("smtp-sink", "the package postfix")
+    running: list[subprocess.Popen[bytes]] = []
+
+    def start(*options: str) -> int:
+        port = free_port()
+        command = [program, "-u", "postfix", *options, f"127.0.0.1:{port}", "100"]
+        running.append(subprocess.Popen(command, stderr=subprocess.DEVNULL))
+        wait_until(lambda: listening(port), 10, "smtp-sink did not start")
+        return port
+
+    yield start
+    for process in running:
+        process.kill()
+        process.wait()
+
+
+def test_postfix_takes_many_mails_on_few_connections(postfix_sink: Callable[..., int], opened: Open) -> None:
+    """Two hundred and fifty mails go to Postfix's sink, all accepted, on renewed connections."""
+    session = opened(postfix_sink())
+
+    assert {send(session, f"user{number}@example.org").kind for number in range(250)} == {Kind.SENT}
+
+
+@pytest.mark.parametrize(
+    ("options", "kind"),
+    [
+        (["-r", "RCPT"], Kind.DEFERRED),
+        (["-f", "RCPT"], Kind.FAILED),
+        (["-r", "."], Kind.DEFERRED),
+        (["-f", "."], Kind.FAILED),
+        (["-Q", "RCPT"], Kind.BLOCKED),
+        (["-q", "RCPT"], Kind.BLOCKED),
+        (["-q", "DATA"], Kind.DEFERRED),
+        (["-q", "."], Kind.UNKNOWN),
+    ],
+)
+def test_postfix_misbehaving_on_purpose(
+    postfix_sink: Callable[..., int], opened: Open, options: list[str], kind: Kind
+) -> None:
+    """Each fault that Postfix's sink can play has its outcome."""
+    assert send(opened(postfix_sink(*options))).kind is kind
