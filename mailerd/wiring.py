@@ -68,7 +68,7 @@ def roles(reload: Callable[[], Config], clock: Clock) -> Roles:
 
         return Worker(config, slot, (stop, hurry), clock, show).run()
 
-    def housekeep(config: Config, stop: Stop, deaths: SimpleQueue[Death]) -> None:
+    def housekeep(config: Config, stop: Stop, deaths: SimpleQueue[Death | None]) -> None:
         Janitor(config, stop, clock, overview).run(deaths)
 
     return Roles(

@@ -13,15 +13,17 @@ from mailerd.config import Config
 
 log = logging.getLogger(__name__)
 
+Housekeep = Callable[[Config, Stop, SimpleQueue[Death | None]], None]
+
 
 class Janitor:
     """The thread and the queue of deaths that it works through."""
 
-    def __init__(self, housekeep: Callable[[Config, Stop, SimpleQueue[Death]], None], config: Config) -> None:
+    def __init__(self, housekeep: Housekeep, config: Config) -> None:
         self._housekeep = housekeep
         self._config = config
         self._stop = Stop()
-        self._deaths: SimpleQueue[Death] = SimpleQueue()
+        self._deaths: SimpleQueue[Death | None] = SimpleQueue()
         self._reported: set[str] = set()
         self._thread = threading.Thread(target=self._run, name="janitor", daemon=True)
         self.failed = False
@@ -40,6 +42,7 @@ class Janitor:
         """Wait, at most so long, until every death is settled; the others wait for the next start."""
         self._stop.raise_()
         if self._thread.ident is not None:
+            self._deaths.put(None)
             self._thread.join(seconds)
         if self._thread.is_alive() or not self._deaths.empty():
             message = "What dead workers left could not be settled and is kept for the next start"

@@ -42,15 +42,15 @@ class Roles:
     next safe point. ``serve`` starts the HTTP threads in main. ``probe`` blocks in main until Redis is
     there or ``stop`` is raised; it raises ``RedisNotReachable`` or ``RedisRefused``. ``housekeep`` is the
     janitor's thread in main: it settles every death it is handed, calls ``Board.forget`` for each, and,
-    once ``stop`` is raised, returns as soon as the queue of deaths is empty. ``describe`` is a few words
-    for the service manager and must not block. ``reload`` reads the configuration again and raises
-    ``ConfigurationError``.
+    once ``stop`` is raised, which a None in the queue announces, returns as soon as the queue is empty.
+    ``describe`` is a few words for the service manager and must not block. ``reload`` reads the
+    configuration again and raises ``ConfigurationError``.
     """
 
     warm_up: Callable[[Config], None]
     work: Callable[[Config, Slot, Stop, Stop], int]
     serve: Callable[[Config, socket.socket, Gate], Server]
     probe: Callable[[Config, Stop], None]
-    housekeep: Callable[[Config, Stop, SimpleQueue[Death]], None]
+    housekeep: Callable[[Config, Stop, SimpleQueue[Death | None]], None]
     describe: Callable[[], str]
     reload: Callable[[], Config]

@@ -63,7 +63,7 @@ class Janitor:
             _Chore(upkeep.forget_old_batches, 3600.0),
         ]
 
-    def run(self, deaths: queue.SimpleQueue[Death]) -> None:
+    def run(self, deaths: queue.SimpleQueue[Death | None]) -> None:
         """Settle deaths as they come, and do the chores in between."""
         while not self._stop or not deaths.empty():
             try:
@@ -71,7 +71,8 @@ class Janitor:
             except queue.Empty:
                 self._do_what_is_due()
                 continue
-            self._settle(death)
+            if death is not None:
+                self._settle(death)
 
     def _until_due(self) -> float:
         now = self._clock.monotonic()
@@ -99,7 +100,7 @@ class Janitor:
             self._patience.call(lambda: self._upkeep.end_lease(death.incarnation))
             if death.remains.group is not None:
                 self._book(death.incarnation, death.remains.group)
-            died = not got_anywhere(death.remains.group)
+            died = not death.remains.got_anywhere
             returned = self._patience.call(lambda: self._upkeep.reap(death.incarnation, died=died))
         except (RedisUnavailable, RedisRefused) as fault:
             log.warning(
@@ -133,11 +134,6 @@ class Janitor:
         )
         ledger = Ledger(self._client, self._keys, incarnation, self._config.queue.lease, self._patience)
         ledger.mark(batch, "", [booking_for(recipient, policy) for recipient in group.recipients])
-
-
-def got_anywhere(group: GroupRemains | None) -> bool:
-    """Whether somebody was handed over before the death: then the job is no poison, it gets shorter."""
-    return group is not None and any(recipient.phase is not Phase.CLAIMED for recipient in group.recipients)
 
 
 def booking_for(recipient: RecipientRemains, policy: RetryPolicy) -> Booking:

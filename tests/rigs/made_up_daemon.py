@@ -123,12 +123,13 @@ def probe(config: Config, stop: Stop) -> None:
             return
 
 
-def housekeep(config: Config, stop: Stop, deaths: SimpleQueue[Death]) -> None:
+def housekeep(config: Config, stop: Stop, deaths: SimpleQueue[Death | None]) -> None:
     while not (stop and deaths.empty()):
         if told("break-janitor"):
             raise RuntimeError("broken")
         with contextlib.suppress(Empty):
-            settle(config, deaths.get(timeout=STEP))
+            if death := deaths.get(timeout=STEP):
+                settle(config, death)
 
 
 def settle(config: Config, death: Death) -> None:
