@@ -7,6 +7,7 @@ for 0, and raise the faults of ``errors.py``; ``main`` turns those into one line
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -21,6 +22,11 @@ _COMMANDS = {
     "run": ("mailerd.cli.run:run", "Run the daemon in the foreground."),
     "demo": ("mailerd.cli.demo:demo", "See a hundred mails go their way, with nothing to set up."),
     "check": ("mailerd.cli.check:check", "Tell whether the configuration can be used."),
+    "status": ("mailerd.cli.status:status", "Show the queue, its workers, and what needs attention."),
+    "enqueue": ("mailerd.cli.enqueue:enqueue", "Put jobs on the queue."),
+    "batch": ("mailerd.cli.batch:batch", "Show or watch a batch."),
+    "dead": ("mailerd.cli.dead:dead", "Look at dead letters, queue them again, or drop them."),
+    "unknown": ("mailerd.cli.unknown:unknown", "Look at recipients of unknown outcome, and settle them."),
 }
 
 
@@ -58,6 +64,10 @@ def mailerd() -> None:
 
 def main() -> None:
     """Run the command of this process' arguments and exit."""
+    for stream in (sys.stdout, sys.stderr):
+        # What the terminal's encoding lacks is no reason to fail.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(run(sys.argv[1:]))
 
 

@@ -107,7 +107,8 @@ def named(config: Config) -> Iterator[None]:
         yield
     except RedisUnavailable as fault:
         advice = "see that it runs, or set REDIS_ADDR or redis.url"
-        raise RedisNotReachable(f"the Redis at {where} cannot be used now: {fault}; {advice}") from fault
+        words = str(fault).rstrip(".")
+        raise RedisNotReachable(f"the Redis at {where} cannot be used now: {words}; {advice}") from fault
     except (RedisRefused, redis.ResponseError) as fault:
         raise RedisRefused(f"the Redis at {where} refuses: {fault}") from fault
 

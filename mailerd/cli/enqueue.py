@@ -1,0 +1,137 @@
+"""
+``mailerd enqueue``: put jobs on the queue, registered in the same way as those that come over HTTP.
+
+Either everything that was given is jobs, or nothing is queued.
+"""
+
+from __future__ import annotations
+
+from typing import IO, Any
+from uuid import uuid4
+
+import click
+
+from mailerd.cli.configuration import config_option, configuration
+from mailerd.cli.jobs import Flawed, job_of, jobs_in
+from mailerd.cli.output import complain, counted, json_option, show_json
+from mailerd.cli.queue import opened, reached
+from mailerd.config import Config
+from mailerd.errors import EXIT_CLEAN, EXIT_NO, RedisRefused, RedisUnavailable
+from mailerd.job import EmailJob
+from mailerd.queue.enqueue import Enqueuer
+from mailerd.queue.model import Admission, Enqueued
+
+_QUEUED = (Admission.QUEUED, Admission.REPLAYED)
+_WORDS = {
+    Admission.QUEUED: "queued",
+    Admission.REPLAYED: "replayed, it is known and nothing was queued again",
+    Admission.CONFLICT: "conflict, it is known with other content",
+    Admission.FOREIGN: "conflict, it is known from a job that another program pushed",
+    Admission.FULL: "not queued, the queue is full (queue.max_length)",
+}
+
+
+_EXAMPLES = """\b
+Examples:
+  mailerd enqueue job.json
+  mailerd enqueue --client shop --template welcome --contact c1 --contact c2
+  mailerd enqueue --client shop --template news --contacts-file ids.txt
+"""
+
+
+@click.command(epilog=_EXAMPLES)
+@config_option
+@click.argument("file", type=click.File("rb"), required=False)
+@click.option("--client", "client_id", metavar="ID", help="The client whose batch it is.")
+@click.option("--template", "template_id", metavar="ID", help="The template to send.")
+@click.option("--batch", "batch_id", metavar="ID", help="The batch.  [default: a new UUID]")
+@click.option(
+    "--contact", "contact_ids", metavar="ID", multiple=True, help="A contact; give it as often as needed."
+)
+@click.option(
+    "--contacts-file", type=click.File("rb"), help="More contacts, one a line; - is standard input."
+)
+@click.option("--variables", metavar="JSON", help="Template variables common to the batch, as an object.")
+@click.option("--expires-at", metavar="TIME", help="Send nothing after this: 2026-01-31T12:00:00Z.")
+@json_option
+def enqueue(file: IO[bytes] | None, *, as_json: bool, **fields: Any) -> int:
+    """
+    Put jobs on the queue.
+
+    FILE (- is standard input) holds a job as a JSON object, or several, one a line. Or the options say what
+    is to be sent. If anything is no job, all of it is refused and every problem named.
+
+    A batch with the same content again is a replay: nothing is queued and nobody gets two mails.
+    """
+    config = configuration()
+    try:
+        jobs = _jobs(file, fields, config.queue.max_job_mb * 2**20)
+    except Flawed as fault:
+        return _refuse(fault, as_json=as_json)
+    return _enqueue(reached(config), jobs, as_json=as_json)
+
+
+def _jobs(file: IO[bytes] | None, fields: dict[str, Any], longest: int) -> list[EmailJob]:
+    contacts: IO[bytes] | None = fields.pop("contacts_file")
+    given = contacts is not None or any(fields.values())
+    if (file is not None) == given:
+        raise click.UsageError("Give a FILE (- is standard input), or the options that make a job.")
+    if file is not None:
+        return jobs_in(file.read(), longest)
+    return job_of(fields, contacts.read() if contacts else None, longest)
+
+
+def _refuse(fault: Flawed, *, as_json: bool) -> int:
+    if as_json:
+        errors = [
+            {"line": flaw.line, "field": flaw.problem.field, "message": flaw.problem.message}
+            for flaw in fault.flaws
+        ]
+        show_json({"queued": False, "errors": errors})
+    else:
+        for flaw in fault.flaws:
+            complain(str(flaw))
+        complain("nothing was queued")
+    return EXIT_NO
+
+
+def _enqueue(config: Config, jobs: list[EmailJob], *, as_json: bool) -> int:
+    with opened(config) as queue:
+        queue.status()  # so that a Redis that is away is found before anything can be half done
+        enqueuer = Enqueuer(config)
+        answers = [_answer(job, _put(enqueuer, job), as_json=as_json) for job in jobs]
+    if all(answers) and len(jobs) == 1 and not as_json:
+        click.echo(f"Next: mailerd batch watch {jobs[0].batch_id} --client {jobs[0].client_id}")
+    return EXIT_CLEAN if all(answers) else EXIT_NO
+
+
+def _put(enqueuer: Enqueuer, job: EmailJob) -> Enqueued:
+    try:
+        return enqueuer.enqueue(job, uuid4().hex)
+    except (RedisUnavailable, RedisRefused):
+        whose = f"batch {job.batch_id} of client {job.client_id}"
+        complain(f"{whose} may be queued or not: give it again under that id, which queues nothing twice")
+        raise
+
+
+def _answer(job: EmailJob, enqueued: Enqueued, *, as_json: bool) -> bool:
+    """Say what became of the job; returns whether its batch is queued."""
+    admission = enqueued.admission
+    queued = admission in _QUEUED
+    if as_json:
+        answer = {
+            "queued": queued,
+            "admission": admission,
+            "client_id": job.client_id,
+            "batch_id": job.batch_id,
+            "recipients": enqueued.recipients,
+            "replayed": admission is Admission.REPLAYED,
+        }
+        show_json(answer)
+        return queued
+    words = f"batch {job.batch_id} of client {job.client_id}: {_WORDS[admission]}"
+    if queued:
+        click.echo(f"{words}, {counted(enqueued.recipients, 'recipient')}")
+    else:
+        complain(words)
+    return queued
