@@ -135,8 +135,8 @@ class Ledger:
         """
         Admit the job's contacts from ``cursor`` on; with a ``slice_size`` they are cut into slices.
 
-        Returns the new cursor, how many rows are new, and whether this is the job's first delivery. A cursor
-        that somebody else has moved is returned as it is. Raises ``LeaseLost``.
+        Returns the new cursor, how many rows are new, and whether this is the job's first delivery (told at
+        cursor 0). A cursor that somebody else has moved is returned as it is. Raises ``LeaseLost``.
         """
         rows = Rows.of(self._keys, batch, contact_ids)
         keys = [self._keys.batch(batch.tag), self._keys.ended, self._keys.jobs, self._keys.queue]
@@ -148,7 +148,7 @@ class Ledger:
         arguments = [batch.tag, jid, cursor, *cut, field_prefix(batch), *rows.pairs()]
         what, *facts = self._run("admit", [*keys, self._keys.side(batch.tag), *rows.keys], arguments)
         if what == b"moved":
-            return facts[0], 0, False
+            return facts[0], 0, bool(facts[1])
         return cursor + len(contact_ids), facts[0], bool(facts[1])
 
     def draw(self, ticket: Ticket) -> bytes | None:
@@ -177,11 +177,11 @@ class Ledger:
         """
         Pin the batch to this template and its policy for unknown outcomes, unless it is pinned.
 
-        Returns what it is pinned to.
+        Returns what it is pinned to. Raises ``LeaseLost``.
         """
         keys = [self._keys.batch(batch.tag), self._keys.templates, self._keys.template_users]
-        pinned = self._patience.call(lambda: run(self._client, "pin", keys, [digest, packed, unknown]))
-        return pinned[0].decode(), pinned[1]
+        _, pinned, kept = self._run("pin", keys, [digest, packed, unknown])
+        return pinned.decode(), kept
 
     def claim(
         self, batch: Batch, contact_ids: Sequence[str], *, retry: bool, resend: bool

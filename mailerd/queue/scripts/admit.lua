@@ -3,11 +3,18 @@
 -- KEYS 1 lease  2 batch  3 ended  4 jobs  5 queue  6 side list  7… row hashes
 -- ARGV 1 lease (ms)  2 client/batch  3 jid  4 cursor that the job must be at  5 recipients in a slice (0: no cut)
 --      6 ticket  7 first line of a slice  8 prefix of fields  9… pairs of row hash (from 1) and contact
--- Returns {'lost'} | {'moved', cursor} | {'ok', new rows, first time (1|0)}
+-- Returns {'lost'} | {'moved', cursor, first time (1|0)} | {'ok', new rows, first time (1|0)}; a delivery of
+--      the job begins at cursor 0, and it is the first time unless a delivery before it was given back.
 if redis.call('PEXPIRE', KEYS[1], ARGV[1]) == 0 then return {'lost'} end
 local batch, jobs, jid, at = KEYS[2], KEYS[4], ARGV[3], tonumber(ARGV[4])
-local before = redis.call('HGET', jobs, jid .. ':cursor')
-if tonumber(before or 0) ~= at then return {'moved', tonumber(before or 0)} end
+local first = at == 0 and 1 or 0
+local returned = tonumber(redis.call('HGET', jobs, jid .. ':returned') or 0)
+if first == 1 and returned > 0 then
+  first = 0
+  redis.call('HINCRBY', jobs, jid .. ':returned', -1)
+end
+local cursor = tonumber(redis.call('HGET', jobs, jid .. ':cursor') or 0)
+if cursor ~= at then return {'moved', cursor, first} end
 
 local new, brought = {}, (#ARGV - 8) / 2
 for i = 9, #ARGV, 2 do
@@ -37,13 +44,4 @@ if size > 0 and #new > 0 then
   if redis.call('HSETNX', batch, 'ticket', 1) == 1 then redis.call('LPUSH', KEYS[5], ARGV[6]) end
 end
 
-local first = 0
-if not before then
-  first = 1
-  local returned = tonumber(redis.call('HGET', jobs, jid .. ':returned') or 0)
-  if returned > 0 then
-    first = 0
-    redis.call('HINCRBY', jobs, jid .. ':returned', -1)
-  end
-end
 return {'ok', #new, first}

@@ -12,16 +12,22 @@ local batch, inc, now = KEYS[2], ARGV[3], now_ms()
 local since = seconds_since_creation(batch, now)
 local delta, changed, deferred, reopened = {}, 0, false, false
 
-local function allowed(row, to)
+local lease_prefix = string.sub(KEYS[1], 1, #KEYS[1] - #inc)
+
+-- The letter that the row gets, or nothing. One that a dead incarnation had in hand may have been handed over:
+-- whatever is found out about it now but 's', it is unknown.
+local function becomes(row, to)
   local held = row.letter == 'c' or row.letter == 'u'
-  if to == 's' then return held or row.letter == 'q' or row.letter == 'd' end
-  if held then return row.number == inc and row.letter ~= to end
-  return lives and to ~= 'q' and to ~= 'u' and (row.letter == 'q' or row.letter == 'd')
+  local waits = row.letter == 'q' or row.letter == 'd'
+  if to == 's' then return (held or waits) and to end
+  if held and row.number == inc then return row.letter ~= to and to end
+  if row.letter == 'c' and lives and redis.call('EXISTS', lease_prefix .. row.number) == 0 then return 'u' end
+  return waits and lives and row.letter ~= to and to ~= 'q' and to ~= 'u' and to
 end
 
 local function value(row, to, reason)
   if to == 's' then return 's' .. since end
-  if to == 'u' then return 'u' .. since .. ',' .. inc .. ',' .. row.attempts .. ',' .. row.first end
+  if to == 'u' then return 'u' .. since .. ',' .. row.number .. ',' .. row.attempts .. ',' .. row.first end
   if to == 'q' then return 'q' .. since .. ',,' .. row.attempts .. ',' .. row.first end
   local why = why_number(batch, reason)
   if to ~= 'd' then return to .. since .. ',' .. why end
@@ -29,10 +35,11 @@ local function value(row, to, reason)
 end
 
 for i = 11, #ARGV, 4 do
-  local key, field, to = KEYS[6 + tonumber(ARGV[i])], ARGV[10] .. ARGV[i + 1], ARGV[i + 2]
+  local key, field = KEYS[6 + tonumber(ARGV[i])], ARGV[10] .. ARGV[i + 1]
   local old = redis.call('HGET', key, field)
   local row = old and parse_row(old)
-  if row and allowed(row, to) then
+  local to = row and becomes(row, ARGV[i + 2])
+  if to then
     redis.call('HSET', key, field, value(row, to, ARGV[i + 3]))
     count(delta, row.letter, -1)
     count(delta, to, 1)
