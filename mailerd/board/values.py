@@ -64,6 +64,12 @@ class Remains:
     incarnation: str
     group: GroupRemains | None
 
+    @property
+    def got_anywhere(self) -> bool:
+        """Whether somebody was handed over: then neither job nor worker was stuck, the job got shorter."""
+        group = self.group
+        return group is not None and any(one.phase is not Phase.CLAIMED for one in group.recipients)
+
 
 @dataclass(frozen=True, slots=True)
 class Death:
