@@ -152,12 +152,16 @@ class Daemon:
             ]
         return []
 
-    def kill_worker(self) -> int:
-        """SIGKILL the first worker; its pid."""
+    def worker_at(self, port: int) -> psutil.Process:
+        """The worker that has a connection from this port."""
         self.note_processes()
-        worker = self.workers()[0]
-        worker.kill()
-        return worker.pid
+        return next(worker for worker in self.workers() if port in self.ports(worker))
+
+    def ports(self, process: psutil.Process) -> set[int]:
+        """The ports from which a process has connections."""
+        with contextlib.suppress(psutil.Error):
+            return {connection.laddr.port for connection in process.net_connections("tcp")}
+        return set()
 
     def kill_main(self) -> None:
         """SIGKILL the main process."""

@@ -48,9 +48,10 @@ class Mail:
 
 @dataclass
 class HandOver:
-    """One DATA: whom for, when it began and when it was answered (monotonic seconds, as in the tests)."""
+    """One DATA: whom for, from which port, when it began and was answered (monotonic seconds)."""
 
     recipient: str
+    port: int
     begun: float
     answered: float | None = None
     reply: str = ""
@@ -151,7 +152,7 @@ class Sink:
         number = line["hand_over"]
         match line["event"]:
             case "begun":
-                self._hand_overs[number] = HandOver(line["recipient"], line["time"])
+                self._hand_overs[number] = HandOver(line["recipient"], line["port"], line["time"])
             case "answered":
                 self._hand_overs[number].answered = line["time"]
                 self._hand_overs[number].reply = line["reply"]

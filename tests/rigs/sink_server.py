@@ -79,7 +79,8 @@ class Server(SMTP):
         envelope = self.envelope
         recipient = envelope.rcpt_tos[0] if envelope and envelope.rcpt_tos else ""
         self._current = next(_HAND_OVERS)
-        self._truth.note("begun", self._current, recipient=recipient)
+        peer = self.session.peer if self.session else None
+        self._truth.note("begun", self._current, recipient=recipient, port=peer[1] if peer else 0)
         wanted = self._behaviour.at("data", recipient)
         if wanted is not None:
             await self.obey(wanted)
