@@ -166,6 +166,11 @@ def is_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None
 
 
+def is_contact_id(text: str) -> bool:
+    """Whether ``text`` can be a contact id."""
+    return 0 < len(text) <= MAX_CONTACT_ID and not _CONTROL.search(text)
+
+
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) != len(pairs):
@@ -214,7 +219,7 @@ def _contacts(value: dict[str, Any]) -> list[Problem]:
     for index, contact in enumerate(contacts):
         if not isinstance(contact, str):
             return [Problem(f"contact_ids[{index}]", "must be a string")]
-        if not 0 < len(contact) <= MAX_CONTACT_ID or _CONTROL.search(contact):
+        if not is_contact_id(contact):
             rule = f"must have 1 to {MAX_CONTACT_ID} characters and no control characters"
             return [Problem(f"contact_ids[{index}]", rule)]
     return []

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mailerd.errors import JobRejected
-from mailerd.job import EmailJob, is_name, parse_job
+from mailerd.job import EmailJob, is_contact_id, is_name, parse_job
 
 _OURS = b"mailerd "
 
@@ -59,11 +59,9 @@ def parse(raw: bytes, longest: int) -> EmailJob | Ticket | Slice:
 
     Raises ``JobRejected`` where it is neither ours nor a job, or longer than ``longest`` bytes.
     """
-    if raw.startswith(_OURS):
-        return _parse_ours(raw)
     if len(raw) > longest:
         raise JobRejected(f"too large: {len(raw):,} bytes, at most {longest:,} (queue.max_job_mb)")
-    return parse_job(raw)
+    return _parse_ours(raw) if raw.startswith(_OURS) else parse_job(raw)
 
 
 def job_id(raw: bytes) -> str:
@@ -72,12 +70,14 @@ def job_id(raw: bytes) -> str:
 
 
 def _parse_ours(raw: bytes) -> Ticket | Slice:
-    first, *contact_ids = raw.decode("utf-8", "surrogateescape").split("\n")
+    """Exactly what ``to_bytes`` makes: whoever forges one harms nobody, and its bytes are its receipt."""
+    first, *contact_ids = raw.decode(errors="replace").split("\n")
     _, kind, tag = f"{first}  ".split(" ", 2)
     client_id, _, batch_id = tag.strip().partition("/")
-    if is_name(client_id) and is_name(batch_id):
-        if kind == "ticket":
-            return Ticket(client_id, batch_id)
-        if kind in ("slice", "retry"):
-            return Slice(client_id, batch_id, tuple(contact_ids), retry=kind == "retry")
+    ours: Ticket | Slice = Ticket(client_id, batch_id)
+    if kind != "ticket":
+        ours = slice_of(client_id, batch_id, dict.fromkeys(contact_ids), retry=kind == "retry")
+    possible = is_name(client_id) and is_name(batch_id) and all(map(is_contact_id, contact_ids))
+    if possible and ours.to_bytes() == raw:
+        return ours
     raise JobRejected("begins like one of mailerd's own tickets or slices and is none")

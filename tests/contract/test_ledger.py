@@ -568,7 +568,7 @@ def test_without_its_lease_an_incarnation_does_nothing_new(bench: LedgerBench) -
 
 
 def test_a_ticket_draws_slice_after_slice_from_the_tail(bench: LedgerBench) -> None:
-    """Each draw leaves a slice in hand and the ticket behind everybody else's jobs, the last one no ticket."""
+    """Each draw leaves a slice in hand and the ticket behind the other jobs; the last leaves no ticket."""
     worker = bench.hands()
     worker.admit(job(contacts(25)), slice_size=10)
     bench.push(job(["other"], "b2"))
