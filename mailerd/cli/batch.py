@@ -6,13 +6,14 @@ Reads only; ``watch`` has a file of its own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
 
 from mailerd.cli.configuration import config_option, configuration
 from mailerd.cli.output import (
+    counted,
     json_option,
     printable,
     show_facts,
@@ -64,8 +65,7 @@ def show(batch_id: str, client_id: str | None, only: str | None, *, recipients: 
         _show(view)
         if listed:
             click.echo()
-            rows = queue.batches.recipients(view.client_id, batch_id, state)
-            show_table(["contact", "state", "since", "reason"], map(_row, rows))
+            _show_recipients(queue, view, state)
 
 
 def _show(view: BatchView) -> None:
@@ -88,16 +88,27 @@ def _show(view: BatchView) -> None:
         click.echo(printable(f"Next: mailerd unknown list {whose}"))
 
 
+def _show_recipients(queue: Queue, view: BatchView, state: State | None) -> None:
+    shown = 0
+
+    def rows() -> Iterator[tuple[str, ...]]:
+        nonlocal shown
+        for recipient in queue.batches.recipients(view.client_id, view.batch_id, state):
+            shown += 1
+            yield recipient.contact_id, recipient.state, when(recipient.time), recipient.reason
+
+    show_table(["contact", "state", "since", "reason"], rows())
+    missing = view.recipients - shown
+    if state is None and missing > 0:
+        click.echo(f"And {counted(missing, 'recipient')} of a job that no worker has read yet.")
+
+
 def _show_json(queue: Queue, view: BatchView, state: State | None, *, listed: bool) -> None:
     if not listed:
         show_json(view.to_json())
         return
     rows = queue.batches.recipients(view.client_id, view.batch_id, state)
     show_json_list("recipients", map(_as_json, rows), {"batch": view.to_json()})
-
-
-def _row(recipient: RecipientView) -> tuple[str, ...]:
-    return recipient.contact_id, recipient.state, when(recipient.time), recipient.reason
 
 
 def _as_json(recipient: RecipientView) -> Mapping[str, Any]:

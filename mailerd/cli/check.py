@@ -14,6 +14,7 @@ import click
 from pydantic import SecretStr
 
 from mailerd.cli.configuration import config_option, configuration, configuration_file
+from mailerd.cli.output import printable
 from mailerd.config import Config, scrub
 from mailerd.config.model import keys
 from mailerd.errors import EXIT_CLEAN, EXIT_CONFIGURATION, ConfigurationError
@@ -22,16 +23,21 @@ from mailerd.errors import EXIT_CLEAN, EXIT_CONFIGURATION, ConfigurationError
 @click.command()
 @config_option
 @click.option("--show", is_flag=True, help="Also show every setting as it is in force; secrets stay hidden.")
+@click.option(
+    "--online",
+    is_flag=True,
+    help="Also try Redis, the mail server, the contacts and the templates; sends nothing.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def check(*, show: bool, as_json: bool) -> int:
+def check(*, show: bool, online: bool, as_json: bool) -> int:
     """
     Tell whether the configuration can be used.
 
     Reads every source (file, .env, environment, credentials) as the daemon would, and names all problems at
-    once. Exit code 0 when it can be used, 78 when not.
+    once. Exit code 0 when it can be used, 78 when not; with --online 69 when only Redis is out of reach.
     """
     if as_json:
-        return _as_json(show=show)
+        return _as_json(show=show, online=online)
     config = configuration()
     click.echo(f"configuration file: {configuration_file() or 'none, defaults are in force'}")
     for warning in config.warnings():
@@ -39,20 +45,31 @@ def check(*, show: bool, as_json: bool) -> int:
     if show:
         click.echo(_as_toml(config))
     click.echo("configuration is good")
-    return EXIT_CLEAN
+    return _online(config) if online else EXIT_CLEAN
 
 
-def _as_json(*, show: bool) -> int:
+def _online(config: Config) -> int:
+    from mailerd.cli.online import exit_code, findings
+
+    found = []
+    for finding in findings(config):
+        click.echo(printable(f"{finding.grade}: {finding.about}: {finding.text}"))
+        found.append(finding)
+    return exit_code(found)
+
+
+def _as_json(*, show: bool, online: bool) -> int:
     report: dict[str, Any] = {
         "file": _text(configuration_file()),
         "good": True,
         "warnings": [],
         "problems": [],
     }
+    code = EXIT_CLEAN
     try:
         config = configuration()
     except ConfigurationError as error:
-        report["good"] = False
+        report["good"], code = False, EXIT_CONFIGURATION
         report["problems"] = [
             {"field": problem.field, "message": problem.message} for problem in error.problems
         ]
@@ -60,8 +77,19 @@ def _as_json(*, show: bool) -> int:
         report["warnings"] = config.warnings()
         if show:
             report["settings"] = shown(config)
+        if online:
+            code, report["checks"] = _tried(config)
+            report["good"] = code == EXIT_CLEAN
     click.echo(json.dumps(report, ensure_ascii=False, indent=2))
-    return EXIT_CLEAN if report["good"] else EXIT_CONFIGURATION
+    return code
+
+
+def _tried(config: Config) -> tuple[int, list[dict[str, str]]]:
+    from mailerd.cli.online import exit_code, findings
+
+    found = list(findings(config))
+    checks = [{"about": finding.about, "result": finding.grade, "message": finding.text} for finding in found]
+    return exit_code(found), checks
 
 
 def shown(config: Config) -> dict[str, dict[str, Any]]:

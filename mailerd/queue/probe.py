@@ -110,7 +110,7 @@ def named(config: Config) -> Iterator[None]:
         words = str(fault).rstrip(".")
         raise RedisNotReachable(f"the Redis at {where} cannot be used now: {words}; {advice}") from fault
     except (RedisRefused, redis.ResponseError) as fault:
-        raise RedisRefused(f"the Redis at {where} refuses: {fault}") from fault
+        raise RedisRefused(f"the Redis at {where}: {fault}") from fault
 
 
 def _eviction(facts: dict[str, Any], config: Config) -> list[str]:

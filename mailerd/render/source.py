@@ -50,6 +50,13 @@ class TemplateFolder:
     def __init__(self, path: Path) -> None:
         self._path = path
 
+    def names(self) -> list[str]:
+        """The templates there are, by name. Raises ``TemplateBroken`` where the folder cannot be read."""
+        try:
+            return sorted(each.name for each in self._path.iterdir() if is_name(each.name) and each.is_dir())
+        except OSError as error:
+            raise TemplateBroken(f"the folder {self._path} cannot be read: {error.strerror}") from None
+
     def load(self, template_id: str) -> TemplateSource:
         """
         Read a template as it is now; names that begin with a dot and other kinds of files are left out.

@@ -30,6 +30,13 @@ class OutboxTransport:
         """See ``Transport``."""
         return OutboxSession(self._folder)
 
+    def trouble(self) -> str:
+        """See ``Transport``: looks whether the folder, or the one to make it in, can be written to."""
+        place = next(place for place in (self._folder, *self._folder.absolute().parents) if place.exists())
+        if place.is_dir() and os.access(place, os.W_OK | os.X_OK):
+            return ""
+        return f"cannot write to the outbox {self._folder}: {place} is no folder of ours"
+
 
 class OutboxSession:
     """One thread's writer."""

@@ -42,3 +42,6 @@ class Transport(Protocol):
 
     def session(self) -> Session:
         """A session for one thread; nothing is connected before its first mail."""
+
+    def trouble(self) -> str:
+        """What would keep mails from being handed over now, empty if nothing; hands nothing over."""

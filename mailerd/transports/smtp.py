@@ -50,6 +50,16 @@ class SmtpTransport:
         """See ``Transport``."""
         return SmtpSession(self._settings, self._tls)
 
+    def trouble(self) -> str:
+        """See ``Transport``: connects, secures the connection, logs in and says goodbye."""
+        connection = Connection(self._settings, self._tls)
+        try:
+            connection.open()
+        except RouteDown as error:
+            return str(error)
+        connection.quit()
+        return ""
+
 
 class SmtpSession:
     """One thread's conversation with the server."""
