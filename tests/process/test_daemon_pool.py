@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable
 from signal import Signals
 
+import psutil
 import pytest
 
 from rigs.made_up import MadeUp
@@ -125,6 +126,7 @@ def test_workers_are_recycled_one_at_a_time(made_up: Callable[..., MadeUp]) -> N
     assert "Worker 1 is replaced: " in daemon.log
 
 
+@pytest.mark.slow
 def test_workers_that_grow_too_large_are_recycled(made_up: Callable[..., MadeUp]) -> None:
     """A worker with more memory of its own than max_memory_mb is replaced in time."""
     daemon = made_up(workers={"processes": 1, "max_memory_mb": 1}).start().wait_until_ready()
@@ -148,6 +150,25 @@ def test_a_good_reload_replaces_every_worker(made_up: Callable[..., MadeUp]) -> 
     )
     daemon.send(signal.SIGTERM)
     assert daemon.wait() == 0
+
+
+def test_reloads_leak_nothing(made_up: Callable[..., MadeUp]) -> None:
+    """After ten reloads main and the supervisor have the descriptors and threads that they had before."""
+    daemon = made_up().start().wait_until_ready()
+    daemon.tell("reload", json.dumps(daemon.sections))
+    processes = [psutil.Process(daemon.pid), psutil.Process(daemon.supervisor())]
+
+    def used() -> list[tuple[int, int]]:
+        return [(process.num_fds(), process.num_threads()) for process in processes]
+
+    before = used()
+    for count in range(1, 11):
+        workers = set(daemon.workers().values())
+        daemon.send(signal.SIGHUP)
+        wait_until(lambda count=count: daemon.log.count("Reloaded: ") == count)
+        wait_until(lambda workers=workers: not workers & set(daemon.workers().values()), 10.0)
+
+    wait_until(lambda: used() == before, 5.0, lambda: f"{before} became {used()}")
 
 
 @pytest.mark.parametrize("file", ["bad", "needs a restart"])
