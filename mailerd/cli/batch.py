@@ -108,7 +108,7 @@ def _show_json(queue: Queue, view: BatchView, state: State | None, *, listed: bo
         show_json(view.to_json())
         return
     rows = queue.batches.recipients(view.client_id, view.batch_id, state)
-    show_json_list("recipients", map(_as_json, rows), {"batch": view.to_json()})
+    show_json_list(map(_as_json, rows), {"batch": view.to_json()}, "recipients")
 
 
 def _as_json(recipient: RecipientView) -> Mapping[str, Any]:

@@ -33,6 +33,7 @@ from mailerd.cli.queue import Queue, opened
 from mailerd.errors import EXIT_CLEAN, EXIT_NO
 from mailerd.queue.model import DeadLetter, rfc_3339
 
+_LISTED = 50
 _SHOWN = 10_000  # bytes of a letter that are shown unless it is asked for whole
 
 _letters = click.argument("letter_ids", metavar="[ID]...", nargs=-1)
@@ -51,20 +52,22 @@ def dead() -> None:
 
 @dead.command("list")
 @config_option
-@click.option("-n", "--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many.")
+@click.option(
+    "-n", "--limit", type=click.IntRange(1), help=f"At most so many.  [default: {_LISTED}, with --json all]"
+)
 @json_option
-def list_(*, limit: int, as_json: bool) -> None:
+def list_(limit: int | None, *, as_json: bool) -> None:
     """List dead letters, those that died last first."""
     with opened(configuration()) as queue:
         names = queue.dead_letters.ids()
-        letters = islice(_each(queue, names), limit)
         if as_json:
-            show_json_list("letters", map(_as_json, letters), {"dead": len(names)})
-        elif names:
-            show_table(["letter", "died", "bytes", "reason"], map(_row, letters))
-    if not as_json:
-        shown = f", the newest {limit} shown" if len(names) > limit else ""
-        click.echo(f"{counted(len(names), 'dead letter')}{shown}." if names else "No dead letters.")
+            show_json_list(map(_as_json, islice(_each(queue, names), limit)))
+            return
+        most = limit or _LISTED
+        if names:
+            show_table(["letter", "died", "bytes", "reason"], map(_row, islice(_each(queue, names), most)))
+    shown = f"; the newest {most} are shown" if len(names) > most else ""
+    click.echo(f"\n{counted(len(names), 'dead letter')}{shown}." if names else "No dead letters.")
 
 
 @dead.command()

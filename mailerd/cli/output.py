@@ -128,12 +128,15 @@ def show_json(value: Any) -> None:
     click.echo(json.dumps(value, ensure_ascii=False).encode())
 
 
-def show_json_list(name: str, items: Iterable[Any], head: Mapping[str, Any] | None = None) -> None:
-    """Print one JSON object: ``head`` and, as ``name``, a list whose items are printed as they come."""
-    opening = json.dumps({**(head or {}), name: []}, ensure_ascii=False).removesuffix("]}")
+def show_json_list(items: Iterable[Any], beside: Mapping[str, Any] | None = None, name: str = "") -> None:
+    """Print a JSON list whose items are written as they come; with ``beside`` as ``name`` in that object."""
+    opening, closing = "[", "]"
+    if beside is not None:
+        opening = json.dumps({**beside, name: []}, ensure_ascii=False).removesuffix("]}")
+        closing = "]}"
     click.echo(opening.encode(), nl=False)
     comma = ""
     for item in items:
         click.echo(f"{comma}\n{json.dumps(item, ensure_ascii=False)}".encode(), nl=False)
         comma = ","
-    click.echo(b"]}")
+    click.echo(closing.encode())

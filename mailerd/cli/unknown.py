@@ -64,7 +64,7 @@ def list_(batch_id: str | None, client_id: str | None, *, as_json: bool) -> None
             client_id = queue.batch(batch_id, client_id).client_id
         recipients = queue.unknowns.all(batch_id, client_id)
         if as_json:
-            show_json_list("unknown", map(_as_json, recipients))
+            show_json_list(map(_as_json, recipients))
             return
         first = next(recipients, None)
         if first is None:

@@ -104,7 +104,7 @@ def test_help_imports_no_command(here: Path) -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     ).stdout
 
-    assert "check  Tell whether the configuration can be used." in help_text
+    assert "check    Tell whether the configuration can be used." in help_text
 
 
 def test_the_module_is_the_command(here: Path) -> None:
