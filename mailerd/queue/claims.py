@@ -61,11 +61,13 @@ class Taker:
 
         Raises ``RedisUnavailable``.
         """
-        try:
-            raw = self._look_and_take(lease)
-        except redis.exceptions.OutOfMemoryError:
-            with translated():
+        with translated():
+            try:
+                raw = self._look_and_take(lease)
+            except redis.exceptions.OutOfMemoryError:
                 raw = run(self._client, "take", [self._keys.queue, self._keys.hand(lease.incarnation)])
+                if raw is None:
+                    raise  # to be asked again after a pause, since BLMOVE did not wait
         return Claim(raw, job_id(raw), lease.incarnation) if raw is not None else None
 
     def unblock(self) -> None:
@@ -108,16 +110,15 @@ class Taker:
 
     def _exchange(self, *commands: tuple[Any, ...]) -> list[Any]:
         """One write, one answer each; an answer that does not come costs the connection."""
-        with translated():
-            connection = self._open()
-            try:
-                connection.send_packed_command(connection.pack_commands(commands))
-                return [connection.read_response() for _ in commands]
-            except BaseException:
-                connection.disconnect()
-                self._client_id = 0
-                self._more_in_hand = True
-                raise
+        connection = self._open()
+        try:
+            connection.send_packed_command(connection.pack_commands(commands))
+            return [connection.read_response() for _ in commands]
+        except BaseException:
+            connection.disconnect()
+            self._client_id = 0
+            self._more_in_hand = True
+            raise
 
     def _open(self) -> Any:
         if self._connection is None:

@@ -75,7 +75,10 @@ def translated() -> Iterator[None]:
 
 
 def _words(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    # redis-py cuts off the codes that it has a class for.
+    code = getattr(error, "status_code", None)
+    words = " ".join(str(error).split()) or type(error).__name__
+    return words if code in (None, "ERR") else f"{code} {words}"
 
 
 class Patience:

@@ -3,10 +3,12 @@
 -- KEYS 1 batch  2 tombstone  3 clients of each batch id  4 index of batches  5 ended  6 templates
 --      7 users of each template  8 side list  9 debris
 -- ARGV 1 client id  2 batch id  3 how long the tombstone stands (ms)  4 ended before (ms)
--- Returns 1, or 0: it was opened again in the meantime.
+-- Returns 1, or 0: it was opened again in the meantime. The ZREM comes first so that the script, which makes
+--      room, passes when Redis is full.
 local tag = ARGV[1] .. '/' .. ARGV[2]
 local batch = redis.call('HMGET', KEYS[1], 'finished', 'digest', 'recipients', 'pinned', 'buckets')
 if not batch[1] or tonumber(batch[1]) > tonumber(ARGV[4]) then return 0 end
+redis.call('ZREM', KEYS[5], tag)
 redis.call('SET', KEYS[2], (batch[2] or '-') .. ' ' .. (batch[3] or '0'), 'PX', ARGV[3])
 redis.call('RPUSH', KEYS[9], tag .. ' ' .. batch[5])
 if batch[4] and redis.call('HINCRBY', KEYS[7], batch[4], -1) <= 0 then
@@ -23,6 +25,5 @@ else
   redis.call('HDEL', KEYS[3], ARGV[2])
 end
 redis.call('ZREM', KEYS[4], tag)
-redis.call('ZREM', KEYS[5], tag)
 redis.call('DEL', KEYS[1], KEYS[8])
 return 1
