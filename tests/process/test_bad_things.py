@@ -198,7 +198,7 @@ def test_the_mail_server_is_away(daemons: Daemons, valkey: RedisServer, sink: Si
 def test_refused_and_deferred_recipients(
     daemons: Daemons, valkey: RedisServer, sink: Sink, project: Project
 ) -> None:
-    """5xx fails, 4xx is tried again and arrives, at RCPT and after the final dot; nobody else is touched."""
+    """5xx fails, 4xx is tried again and arrives or expires, at RCPT and at the dot; others get theirs."""
     contacts = project.contacts(8)
     sink.behave(
         rules=[
@@ -207,14 +207,14 @@ def test_refused_and_deferred_recipients(
             {"at": "dot", "match": "^user3@", "do": "554 5.6.0 we do not like it"},
             {"at": "dot", "match": "^user4@", "do": "451 4.3.0 later", "times": 2},
             {"at": "rcpt", "match": "^user5@", "do": "450 4.2.0 for ever"},
-            {"at": "before_dot", "match": "^user6@", "do": "hang_up", "times": 1},
+            {"at": "data", "match": "^user6@", "do": "hang_up", "times": 1},
         ]
     )
-    daemon = daemons(project.sections(valkey, sink)).start()
+    daemon = daemons(project.sections(valkey, sink, mail={"max_age": 3})).start()
     daemon.post("/queue", job("mixed", contacts))
     batch = daemon.wait_for_batch("mixed", 40)
 
-    assert batch["counts"] == {"sent": 5, "failed": 3}
+    assert batch["counts"] == {"sent": 5, "failed": 2, "expired": 1}
     assert set(sink.recipients()) == set(map(address, ("user2", "user4", "user6", "user7", "user8")))
     assert max(sink.recipients().values()) == 1
     assert daemon.term() == 0
@@ -238,17 +238,17 @@ def test_a_hang_up_after_the_final_dot_is_unknown(
 
 
 def test_unreadable_files(daemons: Daemons, valkey: RedisServer, sink: Sink, project: Project) -> None:
-    """A template with a folder for a file, or with bytes for text, is broken and says which file."""
+    """A template with a file that cannot be read, or with bytes for text, is broken and says which file."""
     contacts = project.contacts(2)
-    (project.template("folder", text="x") / "body.html").mkdir()
+    (project.template("dangling", text="x") / "body.html").symlink_to("nowhere.html")
     (project.template("binary", text="x") / "body.txt").write_bytes(b"\xff\xfe\x00")
     daemon = daemons(project.sections(valkey, sink)).start()
-    for template_id in ("folder", "binary"):
+    for template_id in ("dangling", "binary"):
         daemon.post("/queue", job(template_id, contacts, template_id))
         assert daemon.wait_for_batch(template_id, 20)["counts"] == {"failed": 2}
     reasons = " ".join(letter["reason"] for letter in mailerd(daemon, "dead", "list"))
 
-    assert "body.html" in reasons
+    assert "nowhere.html" in reasons
     assert "body.txt" in reasons
     assert daemon.term() == 0
 
