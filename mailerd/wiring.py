@@ -27,13 +27,14 @@ from mailerd.config import Config
 from mailerd.daemon import linux, main
 from mailerd.daemon.gate import Gate
 from mailerd.daemon.roles import Roles
+from mailerd.queue import scripts
 from mailerd.queue.batches import Batches
 from mailerd.queue.connection import connect
 from mailerd.queue.enqueue import TIMEOUT, Enqueuer
 from mailerd.queue.keys import Keys
 from mailerd.queue.probe import Reachability, wait_for_redis
 from mailerd.work.janitor import Janitor, Overview
-from mailerd.work.worker import Worker
+from mailerd.work.worker import Kit, Worker
 
 log = logging.getLogger(__name__)
 
@@ -62,18 +63,11 @@ def roles(reload: Callable[[], Config], clock: Clock) -> Roles:
     """What each process of the daemon does."""
     overview = Overview()
 
-    def work(config: Config, slot: Slot, stop: Stop, hurry: Stop) -> int:
-        def show(doing: str) -> None:
-            setproctitle(f"mailerd: worker {slot.number} {doing}")
-
-        return Worker(config, slot, (stop, hurry), clock, show).run()
-
     def housekeep(config: Config, stop: Stop, deaths: SimpleQueue[Death | None]) -> None:
         Janitor(config, stop, clock, overview).run(deaths)
 
     return Roles(
-        warm_up=warm_up,
-        work=work,
+        prepare=lambda config: prepare(config, clock),
         serve=lambda config, sock, gate: open_door(config, sock, gate, clock),
         probe=lambda config, stop: wait_for_redis(config, stop, clock),
         housekeep=housekeep,
@@ -115,12 +109,24 @@ class ReadyGate:
         return self.gate.reason or "Redis does not answer"
 
 
-def warm_up(config: Config) -> None:
-    """Import, once and before the fork, what every worker would import for itself."""
-    if config.contacts is not None:
-        import sqlalchemy.dialects.sqlite  # noqa: F401, PLC0415 - not every installation has contacts
-    if config.mail.transport == "smtp":
-        import mailerd.transports.smtp  # noqa: F401, PLC0415 - nor this transport
+def prepare(config: Config, clock: Clock) -> Callable[[Slot, Stop, Stop], int]:
+    """
+    A worker's life; all that can be made, imported and read before the fork is, for all of them at once.
+
+    Nothing is connected here. Its memory stays shared with every worker.
+    """
+    "localhost".encode("idna")  # the first look-up of a host name imports half a megabyte
+    scripts.preload()
+    connect(config.redis)
+    kit = Kit.of(config)
+
+    def work(slot: Slot, stop: Stop, hurry: Stop) -> int:
+        def show(doing: str) -> None:
+            setproctitle(f"mailerd: worker {slot.number} {doing}")
+
+        return Worker(config, kit, slot, (stop, hurry), clock, show).run()
+
+    return work
 
 
 def _introduce(config: Config) -> None:

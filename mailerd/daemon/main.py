@@ -113,3 +113,5 @@ def _guarded(control: Control, passed: Mapping[str, socket.socket], tree: Tree) 
         log.critical("The control loop failed", exc_info=True, extra={"event": "main.failed"})
         tree.kill()
         return EXIT_INTERNAL
+    finally:
+        signals.shut_out()

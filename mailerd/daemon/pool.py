@@ -22,6 +22,7 @@ from mailerd.config import Config
 from mailerd.daemon import forking, processes, worker
 from mailerd.daemon.recycling import Service
 from mailerd.daemon.restart import Life
+from mailerd.daemon.roles import Work
 from mailerd.daemon.timetable import Timetable
 
 log = logging.getLogger(__name__)
@@ -67,10 +68,9 @@ class End:
 class Pool:
     """The workers by their process ids."""
 
-    def __init__(self, board: Board, clock: Clock, work: worker.Work, let_go: Callable[[], None]) -> None:
+    def __init__(self, board: Board, clock: Clock, let_go: Callable[[], None]) -> None:
         self._board = board
         self._clock = clock
-        self._work = work
         self._let_go = let_go
         self._workers: dict[int, Worker] = {}
 
@@ -92,7 +92,7 @@ class Pool:
         """Those whose slot is above the wanted number and who have not been told yet."""
         return [one for one in self.workers() if one.slot.number > wanted and one.leaving is None]
 
-    def start(self, slot: Slot, config: Config, generation: int) -> None:
+    def start(self, slot: Slot, config: Config, work: Work, generation: int) -> None:
         """Fork a worker into the empty slot; raises ``OSError`` where the system has no room for it."""
         now = self._clock.monotonic()
         supervisor = os.getpid()
@@ -100,7 +100,7 @@ class Pool:
 
         def body() -> int:
             self._let_go()
-            return worker.live(config, slot, self._work, supervisor)
+            return worker.live(config, slot, work, supervisor)
 
         try:
             pid = forking.fork(body)

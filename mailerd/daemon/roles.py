@@ -31,24 +31,27 @@ class Server(Protocol):
         """What ended its loop, if anything did."""
 
 
+# A worker's life: it ends with 0 when the first stop told it to (finish what is in hand, give the rest back)
+# or with 75 when it wants a successor; the second stop means to abandon at the next safe point.
+Work = Callable[[Slot, Stop, Stop], int]
+
+
 @dataclass(frozen=True, slots=True)
 class Roles:
     """
     The work of each process.
 
-    ``warm_up`` runs once in the supervisor, before any worker is forked; it must leave no thread and no
-    connection behind. ``work`` is a worker's life: it ends with 0 when ``stop`` told it to (finish what is
-    in hand, give the rest back) or with 75 when it wants a successor; ``hurry`` means to abandon at the
-    next safe point. ``serve`` starts the HTTP threads in main. ``probe`` blocks in main until Redis is
-    there or ``stop`` is raised; it raises ``RedisNotReachable`` or ``RedisRefused``. ``housekeep`` is the
-    janitor's thread in main: it settles every death it is handed, calls ``Board.forget`` for each, and,
-    once ``stop`` is raised, which a None in the queue announces, returns as soon as the queue is empty.
-    ``describe`` is a few words for the service manager and must not block. ``reload`` reads the
-    configuration again and raises ``ConfigurationError``.
+    ``prepare`` runs in the supervisor before any worker is forked, and again for each new configuration; it
+    does what all workers would do first, leaves no thread and no connection behind, and returns a worker's
+    life. It raises ``ConfigurationError``. ``serve`` starts the HTTP threads in main. ``probe`` blocks in
+    main until Redis is there or ``stop`` is raised; it raises ``RedisNotReachable`` or ``RedisRefused``.
+    ``housekeep`` is the janitor's thread in main: it settles every death it is handed, calls
+    ``Board.forget`` for each, and, once ``stop`` is raised, which a None in the queue announces, returns as
+    soon as the queue is empty. ``describe`` is a few words for the service manager and must not block.
+    ``reload`` reads the configuration again and raises ``ConfigurationError``.
     """
 
-    warm_up: Callable[[Config], None]
-    work: Callable[[Config, Slot, Stop, Stop], int]
+    prepare: Callable[[Config], Work]
     serve: Callable[[Config, socket.socket, Gate], Server]
     probe: Callable[[Config, Stop], None]
     housekeep: Callable[[Config, Stop, SimpleQueue[Death | None]], None]

@@ -77,6 +77,11 @@ def blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def shut_out() -> None:
+    """Hear no known signal any more: the exit code stands, and the interpreter may take its time to end."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, KNOWN)
+
+
 def adopt(handlers: Mapping[Signals, Handler]) -> None:
     """
     Make these the handlers of this process, ignore the other known signals, and let all of them in.

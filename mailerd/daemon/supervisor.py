@@ -26,8 +26,8 @@ from mailerd.daemon.channel import Channel
 from mailerd.daemon.messages import Died, Go, Hurry, Leave, Replace, Resize, Staffing
 from mailerd.daemon.pool import End, Pool
 from mailerd.daemon.restart import EXIT_RECYCLE, Budget, Life, Record
-from mailerd.daemon.roles import Roles
-from mailerd.errors import EXIT_CLEAN
+from mailerd.daemon.roles import Roles, Work
+from mailerd.errors import EXIT_CLEAN, ConfigurationError
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class Supervisor:
         self._channel = channel
         self._clock = clock
         self._inbox = signals.Inbox()
-        self._pool = Pool(board, clock, roles.work, self._let_go)
+        self._pool = Pool(board, clock, self._let_go)
         self._records: dict[int, Record] = {}
         self._troubles: dict[int, str] = {}
         self._budget = Budget()
@@ -76,10 +76,14 @@ class Supervisor:
         signals.adopt({Signals.SIGTERM: self._inbox.record, Signals.SIGCHLD: self._inbox.record})
         setproctitle("mailerd: supervisor")
         logs.setup(self._config.log)
-        self._roles.warm_up(self._config)
+        self._work = self._prepared(self._config)
+
+    def _prepared(self, config: Config) -> Work:
+        work = self._roles.prepare(config)
         # What is alive now is shared by all workers for as long as none of them touches it.
         gc.collect()
         gc.freeze()
+        return work
 
     def _wait(self) -> None:
         sources: list[signals.Inbox | Channel] = [self._inbox]
@@ -106,10 +110,7 @@ class Supervisor:
             case Go():
                 self._wanted = self._config.workers.processes
             case Replace(config, generation):
-                self._config, self._generation = config, generation
-                self._wanted = config.workers.processes
-                self._records.clear()
-                logs.setup(config.log)
+                self._replace(config, generation)
             case Resize(by):
                 self._wanted = min(max(self._wanted + by, min(1, self._wanted)), len(self._board.slots))
             case Leave():
@@ -117,6 +118,17 @@ class Supervisor:
             case Hurry():
                 self._leave()
                 self._pool.hurry()
+
+    def _replace(self, config: Config, generation: int) -> None:
+        try:
+            self._work = self._prepared(config)
+        except ConfigurationError as error:
+            log.error("The workers are not replaced: %s", error, extra={"event": "main.not_reloaded"})  # noqa: TRY400 - a fault explains itself
+            return
+        self._config, self._generation = config, generation
+        self._wanted = config.workers.processes
+        self._records.clear()
+        logs.setup(config.log)
 
     def _leave(self) -> None:
         self._leaving = True
@@ -191,7 +203,7 @@ class Supervisor:
 
     def _start(self, number: int) -> None:
         try:
-            self._pool.start(self._board.slots[number - 1], self._config, self._generation)
+            self._pool.start(self._board.slots[number - 1], self._config, self._work, self._generation)
         except OSError as error:
             log.error("Worker %d cannot be forked: %s", number, error, extra={"event": "worker.not_forked"})  # noqa: TRY400 - says all
             self._remember(number, Life(0.0, settled=False, told=False, exit_code=None))

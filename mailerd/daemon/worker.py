@@ -8,7 +8,6 @@ a signal of its own (USR1), since a TERM to the whole control group and the supe
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from signal import Signals
 from types import FrameType
 
@@ -19,12 +18,11 @@ from mailerd.board import Slot
 from mailerd.clock import Stop
 from mailerd.config import Config
 from mailerd.daemon import linux, signals
+from mailerd.daemon.roles import Work
 from mailerd.errors import EXIT_CLEAN
 
 STOP_SIGNAL = Signals.SIGTERM
 HURRY_SIGNAL = Signals.SIGUSR1
-
-Work = Callable[[Config, Slot, Stop, Stop], int]
 
 
 def live(config: Config, slot: Slot, work: Work, supervisor: int) -> int:
@@ -45,4 +43,4 @@ def live(config: Config, slot: Slot, work: Work, supervisor: int) -> int:
     linux.signal_when_parent_dies(STOP_SIGNAL)
     if os.getppid() != supervisor:  # it died before the kernel was asked
         return EXIT_CLEAN
-    return work(config, slot, stop, hurry)
+    return work(slot, stop, hurry)

@@ -26,6 +26,14 @@ def _text(name: str) -> tuple[bytes, str]:
     return text, hashlib.sha1(text, usedforsecurity=False).hexdigest()
 
 
+def preload() -> None:
+    """Read every script now, before workers are forked who would each read them."""
+    for script in (resources.files("mailerd.queue") / "scripts").iterdir():
+        name, _, kind = script.name.partition(".")
+        if kind == "lua" and name != "prelude":
+            _text(name)
+
+
 def run(client: redis.Redis, name: str, keys: Sequence[str], arguments: Sequence[Argument] = ()) -> Any:
     """
     Run one script; the answer is the script's own, byte strings for text.

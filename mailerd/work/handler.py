@@ -86,18 +86,24 @@ class Handler:
         """Admit a long job piece by piece; its slices go round as a ticket with everybody else's jobs."""
         contacts = in_bucket_order(opened.batch, job.distinct())
         reason = self._why_nobody_can_get_it(opened)
-        if reason:
-            return self._give_up(claim, opened.batch, contacts, reason)
-        cursor = 0
+        cursor = added = 0
         while cursor < len(contacts):
             if self._stop:
                 self._claims.give_back(claim)
                 return ""
             self._progress()
             piece = contacts[cursor : cursor + ROWS_IN_A_SCRIPT]
-            cursor, _, first = self._ledger.admit(opened.batch, claim.jid, cursor, piece, self._slice)
+            cursor, new, first = self._ledger.admit(
+                opened.batch, claim.jid, cursor, piece, self._slice, reason
+            )
+            added += new
             if first:
                 log_received(job)
+        if reason:
+            return self._give_up(claim, opened.batch, contacts, reason)
+        if not added and len(contacts) <= ROWS_IN_A_SCRIPT:
+            # Admitted before, and perhaps as a whole: queue.slice may have been larger then.
+            return self._deliver(claim, opened, tuple(contacts), retry=False)
         self._claims.ack(claim)
         return ""
 
@@ -121,7 +127,7 @@ class Handler:
         if reason:
             return self._give_up(claim, opened.batch, contacts, reason)
         if self._delivery is None:
-            self._book_all(claim, opened.batch, contacts, DISCARDED)
+            self._book_all(claim.jid, opened.batch, contacts, DISCARDED)
             self._claims.ack(claim)
             return ""
         work = Work(self._letters.of(opened, self._ledger), claim.jid, contacts, retry)
@@ -149,19 +155,15 @@ class Handler:
 
     def _give_up(self, claim: Claim, batch: Batch, contacts: Sequence[str], reason: str) -> str:
         """Bury a job together with its open recipients, so that each can be asked why it got nothing."""
-        cursor = 0
-        while cursor < len(contacts):
-            self._progress()
-            piece = contacts[cursor : cursor + ROWS_IN_A_SCRIPT]
-            cursor, _, _ = self._ledger.admit(batch, claim.jid, cursor, piece, 0)
-        self._book_all(claim, batch, contacts, Outcome(Kind.FAILED, reason))
+        # Without the job's id: being given up is no progress, should this worker die before the burial.
+        self._book_all("", batch, contacts, Outcome(Kind.FAILED, reason))
         return self._bury(claim, reason)
 
-    def _book_all(self, claim: Claim, batch: Batch, contacts: Sequence[str], outcome: Outcome) -> None:
+    def _book_all(self, jid: str, batch: Batch, contacts: Sequence[str], outcome: Outcome) -> None:
         for start in range(0, len(contacts), ROWS_IN_A_SCRIPT):
             self._progress()
             piece = contacts[start : start + ROWS_IN_A_SCRIPT]
-            self._ledger.mark(batch, claim.jid, [Booking(contact, outcome) for contact in piece])
+            self._ledger.mark(batch, jid, [Booking(contact, outcome) for contact in piece])
 
     def _bury(self, claim: Claim, reason: str) -> str:
         self._claims.bury(claim, reason)

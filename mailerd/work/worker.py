@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from mailerd.board import Slot, SlotState
 from mailerd.clock import Clock, Stop
 from mailerd.config import Config
-from mailerd.contacts import open_contacts
+from mailerd.contacts import ContactSource, open_contacts
 from mailerd.delivery import Delivery
 from mailerd.errors import LeaseLost, RedisRefused, RedisUnavailable
 from mailerd.queue.claims import BLOCK, Claim, Claims, Taker
@@ -23,7 +24,7 @@ from mailerd.queue.keys import Keys
 from mailerd.queue.lease import Lease, leave, register
 from mailerd.queue.ledger import Ledger
 from mailerd.queue.upkeep import Upkeep
-from mailerd.transports import open_transport
+from mailerd.transports import Session, open_transport
 from mailerd.work.handler import Handler
 from mailerd.work.keeper import Keeper
 from mailerd.work.letters import Letters
@@ -34,6 +35,26 @@ log = logging.getLogger(__name__)
 LONGEST_TAKE = BLOCK + 5 + CONNECT_TIMEOUT + 7
 LONGEST_STEP = 60.0
 LONGEST_ROUTE_PAUSE = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Kit:
+    """
+    What a worker works with and what can be made before the fork, for all of them: nothing is connected.
+
+    ``sessions`` are as many as ``workers.connections``, or none where the transport is ``none``.
+    """
+
+    contacts: ContactSource
+    letters: Letters
+    sessions: tuple[Session, ...]
+
+    @classmethod
+    def of(cls, config: Config) -> Kit:
+        """The kit for this configuration. Raises ``ConfigurationError`` where a part of it cannot be made."""
+        transport = open_transport(config)
+        sessions = [transport.session() for _ in range(config.workers.connections)] if transport else []
+        return cls(open_contacts(config), Letters(config), tuple(sessions))
 
 
 class Worker:
@@ -47,12 +68,14 @@ class Worker:
     def __init__(
         self,
         config: Config,
+        kit: Kit,
         slot: Slot,
         stops: tuple[Stop, Stop],
         clock: Clock,
         show: Callable[[str], None],
     ) -> None:
         self._config = config
+        self._kit = kit
         self._slot = slot
         self._stops = stops
         self._stop, hurry = stops
@@ -64,10 +87,6 @@ class Worker:
         # What is known to be sent must reach the ledger: that is tried until the drain is over.
         self._stubborn = Patience(clock, hurry, self._pausing)
         self._taker = Taker(config, self._keys, self._client, self._stubborn)
-        self._contacts = open_contacts(config)
-        self._letters = Letters(config)
-        transport = open_transport(config)
-        self._sessions = [transport.session() for _ in range(config.workers.connections)] if transport else []
         self._keeper = Keeper(
             connect(config.redis, timeout=config.queue.lease / 5),
             self._keys,
@@ -155,18 +174,18 @@ class Worker:
         self._claims = Claims(self._client, keys, lease, self._stubborn)
         ledger = Ledger(self._client, keys, incarnation, config.queue.lease, self._stubborn)
         delivery = None
-        if self._sessions:
+        if self._kit.sessions:
             delivery = Delivery(
-                ledger, lease, self._slot, self._contacts, self._sessions, self._stops, self._clock
+                ledger, lease, self._slot, self._kit.contacts, self._kit.sessions, self._stops, self._clock
             )
         self._handler = Handler(
-            config, self._claims, ledger, delivery, self._letters, self._stop, self._progress
+            config, self._claims, ledger, delivery, self._kit.letters, self._stop, self._progress
         )
 
     def _part(self) -> None:
         """Leave in order; what does not work out the janitor does."""
         self._enter(SlotState.LEAVING, LONGEST_STEP)
-        for session in self._sessions:
+        for session in self._kit.sessions:
             session.close()
         self._keeper.close()
         try:
@@ -182,7 +201,7 @@ class Worker:
         return register(self._client, self._keys, self._config.queue.lease, self._clock)
 
     def _abort_sessions(self) -> None:
-        for session in self._sessions:
+        for session in self._kit.sessions:
             session.abort()
 
     def _enter(self, state: SlotState, longest: float) -> None:

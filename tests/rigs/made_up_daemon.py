@@ -46,7 +46,7 @@ def audit(event: str, arguments: tuple[Any, ...]) -> None:
         note("audit", event="kill", to=arguments[0], signal=int(arguments[1]))
 
 
-def work(config: Config, slot: Slot, stop: Stop, hurry: Stop) -> int:
+def work(slot: Slot, stop: Stop, hurry: Stop) -> int:
     if told("crash"):
         return 3
     if told("refuse"):
@@ -151,8 +151,7 @@ def main() -> int:
     config = Config.model_validate_json(sys.argv[1])
     logs.setup(config.log)
     roles = Roles(
-        warm_up=lambda _: None,
-        work=work,
+        prepare=lambda _: work,
         serve=lambda _, door, gate: Server(door, gate),
         probe=probe,
         housekeep=housekeep,
