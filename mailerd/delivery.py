@@ -35,7 +35,7 @@ class End(Enum):
     """How a pass over some recipients ended."""
 
     DONE = auto()
-    STOPPED = auto()  # told to stop: the rest is untouched
+    STOPPED = auto()  # told to stop, or not sure of the lease: the rest is untouched
     BLOCKED = auto()  # the route or the contact database is out of order: the rest is untouched
 
 
@@ -87,6 +87,7 @@ class _Group:
     bookings: list[Booking] = field(default_factory=list)
     busy: list[str] = field(default_factory=list)
     blocked: str = ""
+    withheld: bool = False
 
 
 class Delivery:
@@ -133,6 +134,8 @@ class Delivery:
             busy += group.busy
             if group.blocked:
                 return Pass(End.BLOCKED, group.blocked)
+            if group.withheld:
+                return Pass(End.STOPPED)
         return Pass(End.DONE, busy=tuple(busy))
 
     def _prepare(
@@ -179,6 +182,7 @@ class Delivery:
             answer = answers[index]
             booked, delay = work.letter.policy.after(outcome, answer.attempts, answer.age)
             group.bookings.append(Booking(contact_ids[index], booked, delay))
+            group.withheld |= outcome.kind is Kind.WITHHELD
             if outcome.kind is Kind.BLOCKED:
                 group.blocked = outcome.reason
 

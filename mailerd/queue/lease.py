@@ -55,7 +55,7 @@ def register(client: redis.Redis, keys: Keys, seconds: float, clock: Clock) -> L
     number = run(
         client,
         "register",
-        [keys.incarnation, keys.workers, keys.unused, keys.graves],
+        [keys.incarnation, keys.workers, keys.unused],
         [keys.lease_prefix, int(seconds * 1000), whereabouts()],
     )
     return Lease(number.decode(), seconds, clock, sent + seconds)
@@ -69,4 +69,4 @@ def whereabouts() -> str:
 def leave(client: redis.Redis, keys: Keys, lease: Lease) -> None:
     """End the lease in order; a job still in hand is left to the janitor. Raises ``RedisUnavailable``."""
     name = lease.incarnation
-    run(client, "leave", [keys.lease(name), keys.hand(name), keys.workers], [name])
+    run(client, "leave", [keys.lease(name), keys.hand(name), keys.workers, keys.graves], [name])

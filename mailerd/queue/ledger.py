@@ -130,12 +130,19 @@ class Ledger:
         return OpenBatch(batch, template, variables, pinned, int(deaths), bool(facts[6]))
 
     def admit(
-        self, batch: Batch, jid: str, cursor: int, contact_ids: Sequence[str], slice_size: int
+        self,
+        batch: Batch,
+        jid: str,
+        cursor: int,
+        contact_ids: Sequence[str],
+        slice_size: int,
+        refused: str = "",
     ) -> tuple[int, int, bool]:
         """
         Admit the job's contacts from ``cursor`` on; with a ``slice_size`` they are cut into slices.
 
-        Returns the new cursor, how many rows are new, and whether this is the job's first delivery (told at
+        ``refused`` says why nobody can get the mail: then the new ones are failed at once. Returns the new
+        cursor, how many are new (or opened again), and whether this is the job's first delivery (told at
         cursor 0). A cursor that somebody else has moved is returned as it is. Raises ``LeaseLost``.
         """
         rows = Rows.of(self._keys, batch, contact_ids)
@@ -144,6 +151,7 @@ class Ledger:
             slice_size,
             Ticket(batch.client_id, batch.batch_id).to_bytes(),
             Slice(batch.client_id, batch.batch_id, ()).first_line(),
+            refused[:LONGEST_REASON],
         ]
         arguments = [batch.tag, jid, cursor, *cut, field_prefix(batch), *rows.pairs()]
         what, *facts = self._run("admit", [*keys, self._keys.side(batch.tag), *rows.keys], arguments)

@@ -16,6 +16,8 @@ from mailerd.errors import JobRejected
 from mailerd.job import EmailJob, is_contact_id, is_name, parse_job
 
 _OURS = b"mailerd "
+# How every ticket begins.
+TICKET = "mailerd ticket "
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,7 @@ class Ticket:
 
     def to_bytes(self) -> bytes:
         """As it lies on the queue."""
-        return f"mailerd ticket {self.client_id}/{self.batch_id}".encode()
+        return f"{TICKET}{self.client_id}/{self.batch_id}".encode()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ import redis
 from mailerd.config import Config
 from mailerd.queue.connection import translated
 from mailerd.queue.keys import Batch, Keys
+from mailerd.queue.payloads import TICKET
 from mailerd.queue.scripts import Argument, run
 
 log = logging.getLogger(__name__)
@@ -54,13 +55,14 @@ class Upkeep:
         """
         Return the jobs of an incarnation whose lease has lapsed; -1 when it lives.
 
-        ``died``: count it against the job; not so when the worker only lost its lease.
+        ``died``: count it against the job. Not so when the worker only lost its lease or had got somebody
+        settled: then the job is no poison, and its count starts over.
         """
         lists = [self._keys.lease(incarnation), self._keys.hand(incarnation), self._keys.queue]
         registers = [self._keys.workers, self._keys.graves, self._keys.jobs]
         letters = [self._keys.dead, self._keys.letters, self._keys.letter_reasons]
         reason = "killed every worker that took it, before one could read it"
-        arguments: list[Argument] = [incarnation, int(died), self._max_deaths, reason]
+        arguments: list[Argument] = [incarnation, int(died), self._max_deaths, reason, TICKET]
         returned: int = run(self._client, "reap", [*lists, *registers, *letters], arguments)
         return returned
 

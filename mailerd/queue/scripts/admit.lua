@@ -1,8 +1,11 @@
 -- Admits the next contacts of a job: rows for those that the batch does not have yet, the counters, and,
--- when the job is being cut, slices of the new ones and a ticket unless one goes round already.
+-- when the job is being cut, slices of them and a ticket unless one goes round already. Those that a retried
+-- dead letter opened again, and that are in no job yet, count as new ones. When nobody can get the mail, the new
+-- ones fail at once: none is ever open without a job.
 -- KEYS 1 lease  2 batch  3 ended  4 jobs  5 queue  6 side list  7… row hashes
 -- ARGV 1 lease (ms)  2 client/batch  3 jid  4 cursor that the job must be at  5 recipients in a slice (0: no cut)
---      6 ticket  7 first line of a slice  8 prefix of fields  9… pairs of row hash (from 1) and contact
+--      6 ticket  7 first line of a slice  8 why nobody can get it, or ''
+--      9 prefix of fields  10… pairs of row hash (from 1) and contact
 -- Returns {'lost'} | {'moved', cursor, first time (1|0)} | {'ok', new rows, first time (1|0)}; a delivery of
 --      the job begins at cursor 0, and it is the first time unless a delivery before it was given back.
 if redis.call('PEXPIRE', KEYS[1], ARGV[1]) == 0 then return {'lost'} end
@@ -16,10 +19,21 @@ end
 local cursor = tonumber(redis.call('HGET', jobs, jid .. ':cursor') or 0)
 if cursor ~= at then return {'moved', cursor, first} end
 
-local new, brought = {}, (#ARGV - 8) / 2
-for i = 9, #ARGV, 2 do
-  if redis.call('HSETNX', KEYS[6 + tonumber(ARGV[i])], ARGV[8] .. ARGV[i + 1], 'q') == 1 then
-    new[#new + 1] = ARGV[i + 1]
+local now = now_ms()
+local letter, fresh = 'q', 'q'
+if ARGV[8] ~= '' then
+  letter = 'f'
+  fresh = 'f' .. seconds_since_creation(batch, now) .. ',' .. why_number(batch, ARGV[8])
+end
+local mine, opened, brought = {}, 0, (#ARGV - 9) / 2
+for i = 10, #ARGV, 2 do
+  local key, field = KEYS[6 + tonumber(ARGV[i])], ARGV[9] .. ARGV[i + 1]
+  if redis.call('HSETNX', key, field, fresh) == 1 then
+    mine[#mine + 1] = ARGV[i + 1]
+  elseif is_reopened(redis.call('HGET', key, field)) then
+    redis.call('HSET', key, field, fresh)
+    mine[#mine + 1] = ARGV[i + 1]
+    opened = opened + 1
   end
 end
 redis.call('HSET', jobs, jid .. ':cursor', at + brought)
@@ -32,16 +46,18 @@ if promise[1] == jid then
   redis.call('HINCRBY', batch, 'promised', -counted)
 end
 local delta = {}
-count(delta, 'q', #new - counted)
-redis.call('HINCRBY', batch, 'recipients', #new - counted)
-book(batch, KEYS[3], ARGV[2], delta, now_ms())
+count(delta, letter, #mine)
+count(delta, 'q', -opened - counted)
+redis.call('HINCRBY', batch, 'recipients', #mine - opened - counted)
+book(batch, KEYS[3], ARGV[2], delta, now)
 
 local size = tonumber(ARGV[5])
-if size > 0 and #new > 0 then
-  for from = 1, #new, size do
-    redis.call('RPUSH', KEYS[6], ARGV[7] .. '\n' .. table.concat(new, '\n', from, math.min(from + size - 1, #new)))
+if size > 0 and #mine > 0 and letter == 'q' then
+  for from = 1, #mine, size do
+    local upto = math.min(from + size - 1, #mine)
+    redis.call('RPUSH', KEYS[6], ARGV[7] .. '\n' .. table.concat(mine, '\n', from, upto))
   end
   if redis.call('HSETNX', batch, 'ticket', 1) == 1 then redis.call('LPUSH', KEYS[5], ARGV[6]) end
 end
 
-return {'ok', #new, first}
+return {'ok', #mine, first}

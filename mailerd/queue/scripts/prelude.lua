@@ -1,7 +1,8 @@
 -- Stands in front of every script. Server time only; ids are never decoded and payloads never re-encoded.
 --
 -- A row is the state letter, the seconds from the batch's creation to the last change, and by state:
---   q<t>,,<attempts>,<first>        queued (a fresh row is the bare letter)
+--   q<t>,,<attempts>,<first>        queued (a fresh row is the bare letter; q<t>,0 was opened again by a retried
+--                                   dead letter and waits for the job that will take it along)
 --   c<t>,<inc>,<attempts>,<first>   sending: claimed by that incarnation
 --   d<t>,<why>,<attempts>,<first>   deferred; <first> = when it was deferred for the first time
 --   u<t>,<inc>,<attempts>,<first>   unknown: handed over by that incarnation, answer lost
@@ -21,6 +22,10 @@ local function parse_row(row)
   local letter, t, number, attempts, first = string.match(row, '^(%a)(%d*),?(%d*),?(%d*),?(%d*)$')
   return {letter = letter, t = tonumber(t) or 0, number = number or '',
     attempts = tonumber(attempts) or 0, first = first or ''}
+end
+
+local function is_reopened(row)
+  return string.match(row, '^q%d*,0$') ~= nil
 end
 
 local function seconds_since_creation(batch, now)

@@ -1,5 +1,5 @@
 -- Gives a worker a new incarnation: a number that no other ever had, even if a failover forgot the last one.
--- KEYS 1 last number  2 workers  3 an unused key  4 graves
+-- KEYS 1 last number  2 workers  3 an unused key
 -- ARGV 1 prefix of lease keys  2 lease (ms)  3 where it runs (JSON)
 -- Returns the number. The UNLINK makes the script pass when Redis is full.
 redis.call('UNLINK', KEYS[3])

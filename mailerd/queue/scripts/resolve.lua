@@ -1,4 +1,4 @@
--- Settles unknown recipients at an operator's word, or opens failed ones again.
+-- Settles unknown recipients at an operator's word, or opens failed ones again for the dead letter's job.
 -- KEYS 1 batch  2 ended  3 retry  4 later  5… row hashes
 -- ARGV 1 client/batch  2 from letter  3 to letter (s, f or q)  4 reason, or for q only rows with this reason ('': any)
 --      5-6 small job of those that go back to q: id ('': they have a job) and payload
@@ -15,6 +15,7 @@ for i = 8, #ARGV, 2 do
   if row and row.letter == from and (not only or row.number == only) then
     local value = to .. since
     if to == 'f' then value = value .. ',' .. why_number(batch, ARGV[4]) end
+    if from == 'f' then value = value .. ',0' end
     redis.call('HSET', key, field, value)
     changed = changed + 1
   end
