@@ -84,9 +84,15 @@ def run(arguments: Sequence[str]) -> int:
     except click.Abort:
         return EXIT_NO
     except ConfigurationError as error:
-        for problem in error.problems:
-            click.echo(f"mailerd: {problem}", err=True)
+        _complain(*map(str, error.problems))
         return error.exit_code
     except MailerdError as error:
-        click.echo(f"mailerd: {error}", err=True)
+        _complain(str(error))
         return error.exit_code
+
+
+def _complain(*complaints: str) -> None:
+    from mailerd.cli.output import complain
+
+    for text in complaints:
+        complain(text)

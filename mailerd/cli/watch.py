@@ -120,7 +120,7 @@ def _bar(console: Console) -> Iterator[Show]:
 
         def show(look: Look) -> None:
             bar = ProgressBar(look.batch.recipients, look.settled, width=min(console.width, 80))
-            live.update(Group(bar, Text(words(look))), refresh=True)
+            live.update(Group(Text(words(look)), bar), refresh=True)
 
         yield show
 

@@ -1,0 +1,53 @@
+"""What ``mailerd status`` and ``mailerd check --online`` conclude."""
+
+from __future__ import annotations
+
+import pytest
+
+from mailerd.cli.online import Finding, Grade, exit_code
+from mailerd.cli.status import attention
+from mailerd.queue.model import QueueStatus, WorkerView
+
+ALIVE = WorkerView("7", "mx1", 4711, alive=True, in_hand=1)
+DEAD = WorkerView("6", "mx1", 4710, alive=False, in_hand=1)
+
+
+def commands(
+    length: int = 0, dead: int = 0, unknown: int = 0, workers: tuple[WorkerView, ...] = (ALIVE,)
+) -> list[str]:
+    return [command for _, command in attention(QueueStatus(length, 0, dead, workers), unknown)]
+
+
+def test_all_is_well() -> None:
+    """A queue with jobs and a living worker needs nobody, also while a dead one is about to be reaped."""
+    assert commands(length=5) == []
+    assert commands(length=5, workers=(DEAD, ALIVE)) == []
+
+
+def test_what_needs_somebody() -> None:
+    """Each thing with the command that helps, the most urgent first."""
+    assert commands(dead=1, unknown=2, workers=(DEAD,)) == [
+        "systemctl start mailerd",
+        "mailerd unknown list",
+        "mailerd dead list",
+    ]
+
+
+def test_jobs_that_wait_for_nobody_are_counted() -> None:
+    """Jobs on the queue, put aside, and in the hands of the dead all wait for a worker."""
+    ((what, _),) = attention(QueueStatus(1, 1, 0, (DEAD,)), 0)
+
+    assert what == "no living worker, the daemon does not run, 3 jobs wait"
+
+
+@pytest.mark.parametrize(
+    ("found", "code"),
+    [
+        ([Finding("redis", Grade.OK, "x"), Finding("redis", Grade.WARNING, "x")], 0),
+        ([Finding("redis", Grade.PROBLEM, "x", 69), Finding("mail", Grade.OK, "x")], 69),
+        ([Finding("redis", Grade.PROBLEM, "x", 69), Finding("mail", Grade.PROBLEM, "x")], 78),
+    ],
+)
+def test_the_exit_code_of_a_check(found: list[Finding], code: int) -> None:
+    """A warning is none; 69 only where nothing but Redis is out of reach."""
+    assert exit_code(found) == code
