@@ -55,6 +55,11 @@ def address(state_dir: Path) -> str:
     return _url(state_dir.absolute() / _FOLDER / _SOCKET)
 
 
+def runs(state_dir: Path) -> bool:
+    """Whether a server with its data in ``state_dir`` answers."""
+    return _answers(state_dir.absolute() / _FOLDER / _SOCKET)
+
+
 def start(
     state_dir: Path, stop: Stop | None = None, before_exec: Callable[[], None] | None = None
 ) -> EmbeddedRedis:

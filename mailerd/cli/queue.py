@@ -15,6 +15,7 @@ from functools import partial
 from mailerd import embedded
 from mailerd.cli.output import AnswerIsNo, AskedAmiss
 from mailerd.config import Config
+from mailerd.errors import RedisNotReachable
 from mailerd.queue.batches import Batches, queue_status
 from mailerd.queue.connection import connect
 from mailerd.queue.dead_letters import DeadLetters, Unknowns
@@ -62,13 +63,20 @@ def opened(config: Config) -> Iterator[Queue]:
     config = reached(config)
     client = connect(config.redis, timeout=TIMEOUT, connect_timeout=CONNECT_TIMEOUT)
     keys = Keys(config.queue.name)
-    with named(config):
-        yield Queue(
-            Batches(client, keys),
-            DeadLetters(client, keys),
-            Unknowns(client, keys),
-            partial(queue_status, client, keys),
-        )
+    queue = Queue(
+        Batches(client, keys),
+        DeadLetters(client, keys),
+        Unknowns(client, keys),
+        partial(queue_status, client, keys),
+    )
+    try:
+        with named(config):
+            yield queue
+    except RedisNotReachable as fault:
+        if config.redis.embedded or not embedded.runs(config.daemon.state_dir):
+            raise
+        hint = "a daemon with its own Valkey runs here: set MAILERD_REDIS__EMBEDDED=true to reach that"
+        raise RedisNotReachable(f"{fault}; {hint}") from fault
 
 
 def reached(config: Config) -> Config:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from mailerd import embedded
 from mailerd.cli import run
 from mailerd.outcome import Kind
 from mailerd.queue.keys import Batch
@@ -521,6 +522,33 @@ def test_resolving_all_asks_first(
     assert said.code == 2
     assert "Send the mail again to 1 recipient of batch b1 of client shop, who may have got it" in said.err
     assert bench.states()["c2"] == "unknown"
+
+
+# where the queue is
+
+
+def test_the_daemons_own_redis_is_found(
+    mailerd: Mailerd, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With redis.embedded the commands go where the daemon keeps it; without, they tell of it."""
+    (here / "config.toml").write_text('[daemon]\nstate_dir = "state"\n[redis]\nembedded = true\n')
+    away = mailerd("status")
+    server = embedded.start(here / "state")
+    try:
+        enqueued = mailerd("enqueue", "--client", "a", "--template", "t", "--contact", "c")
+        found = mailerd("status", "--json").json
+        monkeypatch.setenv("MAILERD_REDIS__EMBEDDED", "false")
+        monkeypatch.setenv("REDIS_ADDR", "127.0.0.1:1")
+        elsewhere = mailerd("status")
+    finally:
+        server.stop()
+
+    assert away.code == 69
+    assert f"unix://{here}/state/valkey" in away.err
+    assert enqueued.code == 0
+    assert (found["redis"], found["length"]) == (server.url, 1)
+    assert elsewhere.code == 69
+    assert elsewhere.err.endswith("runs here: set MAILERD_REDIS__EMBEDDED=true to reach that\n")
 
 
 # faults
