@@ -172,7 +172,7 @@ class Mail(Section):
     from_: Annotated[str, AfterValidator(_address)] = Field(default="", alias="from")
     envelope_from: Annotated[str, AfterValidator(_bare_address)] = ""
     unknown: Literal["hold", "resend"] = "hold"
-    max_age: Seconds = 432_000.0
+    max_age: Seconds = 172_800.0
     retry_delays: Delays = (60.0, 300.0, 900.0, 3600.0, 7200.0, 14_400.0, 28_800.0, 57_600.0)
     outbox: OptionalPath = None
 
