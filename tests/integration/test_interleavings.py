@@ -1,0 +1,75 @@
+"""Nothing lost, nobody twice: whatever happens between any two commands of three workers and the janitor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mailerd.queue.payloads import Ticket
+from rigs.interleaving import Stage
+from rigs.ledger_bench import LedgerBench, contacts, job
+from rigs.redis_server import RedisServer
+
+SMALL, LARGE = "b1", "b2"
+
+
+def play(valkey: RedisServer, folder: Path, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    # So that a job of ninety is cut in several scripts.
+    monkeypatch.setattr("mailerd.work.handler.ROWS_IN_A_SCRIPT", 25)
+    with valkey.client() as client:
+        bench = LedgerBench(client, valkey.url, max_deaths=1000)
+
+        def check() -> None:
+            for batch in (SMALL, LARGE):
+                bench.assert_conserved(batch)
+                assert bench.tickets(batch) <= 1
+                if client.llen(bench.keys.side(f"shop/{batch}")):
+                    assert bench.tickets(batch) == 1, "slices without a ticket"
+            twice = [contact for contact, times in stage.post.may_have.items() if times > 1]
+            assert not twice, "handed over twice"
+
+        stage = Stage(bench, folder, seed, check)
+        small = [f"s{number}" for number in range(8)]
+        bench.enqueuer().enqueue(job(small, SMALL), "request")
+        bench.enqueuer().enqueue(job(contacts(90), LARGE), "request")
+        foreign = job(contacts(60, start=50), LARGE).to_json()
+        stage.play(
+            700,
+            {
+                0: foreign,
+                20: job([*small[3:], "s8", "s9"], SMALL).to_json(),
+                60: foreign,
+                200: job(contacts(8), LARGE).to_json(),
+                300: Ticket("shop", "nobody").to_bytes(),
+            },
+        )
+        stage.finish()
+
+        assert bench.leftovers() == {}
+        for batch, everybody in ((SMALL, [f"s{number}" for number in range(10)]), (LARGE, contacts(110))):
+            states = bench.states(batch)
+            assert sorted(states) == sorted(everybody)
+            assert int(bench.record(batch)["recipients"]) == len(everybody)
+            for contact, state in states.items():
+                times = stage.post.may_have[contact]
+                assert state in ("sent", "unknown", "failed", "invalid"), (contact, state)
+                assert times == (1 if state in ("sent", "unknown") else 0), (contact, state, times)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_nobody_is_lost_and_nobody_gets_two(
+    valkey: RedisServer, tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After every command the sums hold and one ticket goes round; in the end each contact is settled once."""
+    play(valkey, tmp_path, seed, monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", range(100, 160))
+def test_nobody_is_lost_and_nobody_gets_two_at_length(
+    valkey: RedisServer, tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same over many more orders."""
+    play(valkey, tmp_path, seed, monkeypatch)

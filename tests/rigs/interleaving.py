@@ -1,0 +1,334 @@
+"""
+Workers and a janitor in one process, run one Redis command at a time in an order that a seed decides.
+
+The real handler, delivery, janitor, board slot and scripts over a real server; made up are only who gets the
+turn, the mail server and the contacts. Each worker may be killed, may lose its lease or an answer, and may be
+stopped between any two commands and while a hand-over is open.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import random
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from mailerd.board import Death, Slot
+from mailerd.board.slot import slot_size
+from mailerd.clock import Stop, SystemClock
+from mailerd.config import Config
+from mailerd.contacts import Contact
+from mailerd.delivery import Delivery
+from mailerd.errors import LeaseLost, RedisUnavailable
+from mailerd.message import Message
+from mailerd.outcome import Kind, Outcome
+from mailerd.queue.claims import Claim, Claims
+from mailerd.queue.connection import Patience, translated
+from mailerd.queue.lease import leave, register
+from mailerd.queue.ledger import Ledger
+from mailerd.queue.payloads import job_id
+from mailerd.queue.scripts import run
+from mailerd.queue.upkeep import Upkeep
+from mailerd.work.handler import Handler
+from mailerd.work.janitor import Janitor, Overview
+from mailerd.work.letters import Letters
+from rigs.ledger_bench import LedgerBench
+
+TURN_TIMEOUT = 20.0
+
+
+class Killed(BaseException):
+    """As by SIGKILL: nothing of the worker's own runs after it."""
+
+
+class Turns:
+    """Runs ``body`` in a thread of its own, from one gate to the next."""
+
+    def __init__(self, body: Callable[[], None]) -> None:
+        self._body = body
+        self._go = threading.Semaphore(0)
+        self._here = threading.Semaphore(0)
+        self.doomed = False
+        self.lose_an_answer = False
+        self.over = False
+        self.fault: BaseException | None = None
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def gate(self) -> None:
+        self._here.release()
+        self._go.acquire()
+        if self.doomed:
+            raise Killed
+
+    def step(self) -> None:
+        if self.over:
+            return
+        self._go.release()
+        assert self._here.acquire(timeout=TURN_TIMEOUT), "a turn did not end"
+        if self.fault is not None:
+            raise self.fault
+
+    def _run(self) -> None:
+        self._go.acquire()
+        try:
+            if not self.doomed:
+                self._body()
+        except Killed:
+            pass
+        except BaseException as fault:  # noqa: BLE001 - handed to the test's own thread
+            self.fault = fault
+        self.over = True
+        self._here.release()
+
+
+class GatedClient:
+    """A client whose every command waits for its turn, before it is sent and before its answer is heard."""
+
+    def __init__(self, client: Any, turns: Callable[[], Turns]) -> None:
+        self._client = client
+        self._turns = turns
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+
+        def command(*arguments: Any, **options: Any) -> Any:
+            turns = self._turns()
+            turns.gate()
+            answer = method(*arguments, **options)
+            turns.gate()
+            if turns.lose_an_answer:
+                turns.lose_an_answer = False
+                raise redis.ConnectionError("the answer was lost")
+            return answer
+
+        return command
+
+
+class Post:
+    """The mail server, and the contacts: what each contact may have got, and what becomes of a mail."""
+
+    def __init__(self, chance: random.Random, sure: bool) -> None:
+        self.may_have = Counter[str]()
+        self.chance = chance
+        self.sure = sure
+
+    def outcome(self) -> Outcome:
+        kinds = [Kind.SENT] * 20 + ([] if self.sure else [Kind.DEFERRED, Kind.FAILED, Kind.UNKNOWN])
+        return Outcome(self.chance.choice(kinds), "so the server says")
+
+    def lookup(self, contact_ids: Sequence[str]) -> Mapping[str, Contact | Outcome]:
+        found: dict[str, Contact | Outcome] = {}
+        for contact_id in contact_ids:
+            gone = not self.sure and self.chance.random() < 0.02
+            person = Contact(contact_id, f"{contact_id}@example.com", {"id": contact_id}, suppressed=False)
+            found[contact_id] = Outcome(Kind.INVALID, "no such contact") if gone else person
+        return found
+
+
+class PostSession:
+    """One way to the mail server; its turns end before the hand-over and while it is open."""
+
+    def __init__(self, post: Post, turns: Callable[[], Turns]) -> None:
+        self._post = post
+        self._turns = turns
+
+    def deliver(self, message: Message, begin: Callable[[], bool]) -> Outcome:
+        if not self._post.sure and self._post.chance.random() < 0.02:
+            return Outcome(Kind.BLOCKED, "the route is out of order")
+        self._turns().gate()
+        if not begin():
+            return Outcome(Kind.WITHHELD, "told to stop")
+        contact = message.recipient.partition("@")[0]
+        self._post.may_have[contact] += 1
+        self._turns().gate()
+        outcome = self._post.outcome()
+        if outcome.kind in (Kind.DEFERRED, Kind.FAILED):
+            self._post.may_have[contact] -= 1
+        return outcome
+
+    def close(self) -> None: ...
+
+    def abort(self) -> None: ...
+
+
+class SteppedWorker:
+    """A worker process: its slot survives it."""
+
+    def __init__(self, stage: Stage, number: int) -> None:
+        self._stage = stage
+        self._slot = Slot(mmap.mmap(-1, slot_size(1)), 0, number, 1)
+        self.client = GatedClient(stage.bench.client, lambda: self.turns)
+        self._begin_life()
+
+    def _begin_life(self) -> None:
+        self._slot.open(f"boot-{self._slot.number}", 1, 0.0)
+        self._lease: Any = None
+        self.stop, self.hurry = Stop(), Stop()
+        self.turns = Turns(self._live)
+
+    def _live(self) -> None:
+        self._become()
+        while not self.stop:
+            try:
+                claim = self._take()
+                if claim is not None:
+                    self._handler.work_off(claim)
+            except RedisUnavailable:
+                continue  # a stop came meanwhile: the janitor ends the claim
+            except LeaseLost:
+                upkeep = Upkeep(self.client, self._stage.bench.keys, self._stage.config)  # type: ignore[arg-type] # a gated one
+                lost = self._lease.incarnation
+                self._patience.call(lambda: upkeep.reap(lost, died=False))  # noqa: B023 - called at once
+                self._become()
+        with contextlib.suppress(RedisUnavailable):
+            leave(self.client, self._stage.bench.keys, self._lease)  # type: ignore[arg-type] # a gated one
+
+    def _become(self) -> None:
+        stage, client = self._stage, self.client
+        config, keys, clock = stage.config, stage.bench.keys, SystemClock()
+        patience = self._patience = Patience(clock, self.hurry)
+        self._lease = patience.call(lambda: register(client, keys, config.queue.lease, clock))  # type: ignore[arg-type] # gated
+        self._slot.incarnation = self._lease.incarnation
+        claims = Claims(client, keys, self._lease, patience)  # type: ignore[arg-type] # a gated one
+        ledger = Ledger(client, keys, self._lease.incarnation, config.queue.lease, patience)  # type: ignore[arg-type] # gated
+        session = PostSession(stage.post, lambda: self.turns)
+        stops = (self.stop, self.hurry)
+        delivery = Delivery(ledger, self._lease, self._slot, stage.post, [session], stops, clock)
+        self._handler = Handler(config, claims, ledger, delivery, stage.letters, self.stop, lambda: None)
+
+    def _take(self) -> Claim | None:
+        return self._patience.call(self._look_and_take)
+
+    def _look_and_take(self) -> Claim | None:
+        keys, incarnation = self._stage.bench.keys, self._lease.incarnation
+        with translated():
+            raw = self.client.lindex(keys.hand(incarnation), -1)
+        if raw is None:
+            raw = run(self.client, "take", [keys.queue, keys.hand(incarnation)])  # type: ignore[arg-type] # gated
+        return None if raw is None else Claim(raw, job_id(raw), incarnation)
+
+    def lose_the_lease(self) -> None:
+        """As when it was paused for longer than its lease."""
+        if self._lease is not None:
+            self._stage.bench.client.delete(self._stage.bench.keys.lease(self._lease.incarnation))
+            self._lease._valid_until = 0.0
+
+    def end(self) -> Death:
+        """Kill it if it still lives, and fill the place anew; what it left is returned."""
+        if not self.turns.over:
+            self.turns.doomed = True
+            self.turns.step()
+        remains = self._slot.remains()
+        self._begin_life()
+        return Death(self._slot.number, remains.incarnation, remains, "killed")
+
+
+class SteppedJanitor:
+    """The janitor's thread of main; when it is killed, the deaths that it had not settled are told again."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self.deaths: deque[Death] = deque()
+        self._begin_life()
+
+    def _begin_life(self) -> None:
+        self.turns = Turns(self._live)
+        self._janitor = Janitor(self._stage.config, Stop(), SystemClock(), Overview())
+        self._janitor._client.close()
+        client: Any = GatedClient(self._stage.bench.client, lambda: self.turns)
+        self._janitor._client = client
+        self._janitor._upkeep._client = client
+
+    def _live(self) -> None:
+        upkeep = self._janitor._upkeep
+        while True:
+            while self.deaths:
+                self._janitor._settle(self.deaths[0])
+                self.deaths.popleft()
+            for chore in (upkeep.promote, upkeep.reap_lapsed, upkeep.visit_graves):
+                self._janitor._patience.call(chore)
+
+    def restart(self) -> None:
+        self.turns.doomed = True
+        self.turns.step()
+        self._begin_life()
+
+
+class Stage:
+    """Three workers and a janitor over one queue; ``check`` is called after every turn."""
+
+    def __init__(self, bench: LedgerBench, folder: Path, seed: int, check: Callable[[], None]) -> None:
+        template = folder / "templates" / "welcome"
+        template.mkdir(parents=True)
+        (template / "subject.txt").write_text("Hello")
+        (template / "body.txt").write_text("Hello {{ id }}")
+        sections = {
+            "daemon": {"state_dir": folder / "state"},
+            "templates": {"path": folder / "templates"},
+            "mail": {"transport": "outbox", "from": "news@example.com", "retry_delays": [0.001]},
+        }
+        made = Config.model_validate(sections)
+        self.config = made.model_copy(update={"queue": bench.config.queue, "redis": bench.config.redis})
+        self.bench = bench
+        self.chance = random.Random(seed)
+        self.post = Post(self.chance, sure=False)
+        self.letters = Letters(self.config)
+        self._check = check
+        self.workers = [SteppedWorker(self, number) for number in (1, 2, 3)]
+        self.janitor = SteppedJanitor(self)
+
+    def play(self, turns: int, pushes: Mapping[int, bytes]) -> None:
+        """So many turns full of accidents; ``pushes`` come in at their turn."""
+        for turn in range(turns):
+            if turn in pushes:
+                self.bench.push(pushes[turn])
+            self._accident()
+            self._turn()
+
+    def finish(self, most: int = 30_000) -> None:
+        """No accidents any more: turns until everything is worked off."""
+        self.post.sure = True
+        for _ in range(most):
+            if not self.janitor.deaths and not self._work_left():
+                break
+            self.bench.make_due()
+            self._turn()
+        for one in [*self.workers, self.janitor]:
+            one.turns.doomed = True
+            one.turns.step()
+
+    def _work_left(self) -> bool:
+        return bool(set(self.bench.leftovers()) - {"jobs"})
+
+    def _turn(self) -> None:
+        one = self.chance.choice([*self.workers, *self.workers, self.janitor])
+        if one.turns.over:  # it left in order
+            assert isinstance(one, SteppedWorker)
+            self.janitor.deaths.append(replace(one.end(), how="exit code 0"))
+        one.turns.step()
+        self._check()
+
+    def _accident(self) -> None:
+        worker, dice = self.chance.choice(self.workers), self.chance.random()
+        if dice < 0.010:
+            self.janitor.deaths.append(worker.end())
+        elif dice < 0.020:
+            worker.lose_the_lease()
+        elif dice < 0.030:
+            worker.turns.lose_an_answer = True
+        elif dice < 0.035:
+            worker.stop.raise_()
+        elif dice < 0.040:
+            worker.hurry.raise_()
+            worker.stop.raise_()
+        elif dice < 0.045:
+            self.janitor.restart()
+        elif dice < 0.100:
+            self.bench.make_due()
