@@ -31,6 +31,7 @@ EXIT_USAGE = 2
 EXIT_REDIS = 69
 EXIT_INTERNAL = 70
 EXIT_BIND = 71
+EXIT_RECYCLE = 75  # of a worker that wants a successor
 EXIT_CONFIGURATION = 78
 
 

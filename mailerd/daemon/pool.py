@@ -33,12 +33,13 @@ _KILL_AFTER_ABORT = 2.0
 
 @dataclass(slots=True)
 class Worker:
-    """A worker as the supervisor knows it; ``memory`` in bytes, 0 before it was measured."""
+    """A worker as the supervisor knows it; ``memory``: the most bytes, measured after ``memory_jobs``."""
 
     slot: Slot
     pid: int
     born: float
     memory: int = 0
+    memory_jobs: int = 0
     leaving: Timetable | None = None
     hurried: bool = False
     aborted_at: float | None = None
@@ -52,7 +53,8 @@ class Worker:
     def service(self, now: float) -> Service:
         """What it has done so far."""
         slot = self.slot
-        return Service(slot.number, slot.generation, slot.jobs, now - self.born, self.memory)
+        growing = slot.jobs == self.memory_jobs and slot.state != SlotState.IDLE
+        return Service(slot.number, slot.generation, slot.jobs, now - self.born, self.memory, growing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +162,9 @@ class Pool:
     def measure(self) -> None:
         """Ask the system how much memory each worker has for itself."""
         for one in self.workers():
-            one.memory = processes.private_memory(one.pid)
+            memory = processes.private_memory(one.pid)
+            if memory > one.memory:
+                one.memory, one.memory_jobs = memory, one.slot.jobs
 
     def _kill(self, one: Worker) -> None:
         if not one.killed:

@@ -17,13 +17,19 @@ _MEGABYTE = 2**20
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What a worker has done so far; ``memory`` in bytes that are its alone, 0 where not known."""
+    """
+    What a worker has done so far.
+
+    ``memory``: the most bytes that were its alone, 0 where not known; ``growing``: the job that took them is
+    still in hand.
+    """
 
     number: int
     generation: int
     jobs: int
     seconds: float
     memory: int
+    growing: bool = False
 
 
 def why_recycle(service: Service, limits: Workers, generation: int) -> str:
@@ -35,7 +41,8 @@ def why_recycle(service: Service, limits: Workers, generation: int) -> str:
         return f"{service.jobs} jobs done"
     if limits.max_age and 10 * service.seconds >= tenths * limits.max_age:
         return f"{service.seconds:.0f} s old"
-    if limits.max_memory_mb and service.memory > limits.max_memory_mb * _MEGABYTE:
+    # Not in the middle of the job: its successor would take the same job and as much memory.
+    if limits.max_memory_mb and not service.growing and service.memory > limits.max_memory_mb * _MEGABYTE:
         return f"{service.memory / _MEGABYTE:.0f} MB of memory"
     return ""
 

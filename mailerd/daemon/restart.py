@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-EXIT_RECYCLE = 75
+from mailerd.errors import EXIT_CLEAN, EXIT_RECYCLE
 
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
@@ -57,7 +57,7 @@ def failed(life: Life) -> bool:
     """
     if life.settled or life.told or life.seconds >= _HEALTHY_AFTER:
         return False
-    return not (life.exit_code in {0, EXIT_RECYCLE} and life.seconds >= 1.0)
+    return not (life.exit_code in {EXIT_CLEAN, EXIT_RECYCLE} and life.seconds >= 1.0)
 
 
 class Budget:

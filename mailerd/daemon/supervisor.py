@@ -25,9 +25,9 @@ from mailerd.daemon import recycling, signals
 from mailerd.daemon.channel import Channel
 from mailerd.daemon.messages import Died, Go, Hurry, Leave, Replace, Resize, Staffing
 from mailerd.daemon.pool import End, Pool
-from mailerd.daemon.restart import EXIT_RECYCLE, Budget, Life, Record
+from mailerd.daemon.restart import Budget, Life, Record
 from mailerd.daemon.roles import Roles, Work
-from mailerd.errors import EXIT_CLEAN, ConfigurationError
+from mailerd.errors import EXIT_CLEAN, EXIT_RECYCLE, ConfigurationError
 
 log = logging.getLogger(__name__)
 

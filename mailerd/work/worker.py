@@ -17,7 +17,7 @@ from mailerd.clock import Clock, Stop
 from mailerd.config import Config
 from mailerd.contacts import ContactSource, open_contacts
 from mailerd.delivery import Delivery
-from mailerd.errors import LeaseLost, RedisRefused, RedisUnavailable
+from mailerd.errors import EXIT_CLEAN, EXIT_RECYCLE, LeaseLost, RedisRefused, RedisUnavailable
 from mailerd.queue.claims import BLOCK, Claim, Claims, Taker
 from mailerd.queue.connection import CONNECT_TIMEOUT, Patience, connect, translated
 from mailerd.queue.keys import Keys
@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 LONGEST_TAKE = BLOCK + 5 + CONNECT_TIMEOUT + 7
 LONGEST_STEP = 60.0
 LONGEST_ROUTE_PAUSE = 60.0
+# A job of so many bytes, when parsed, leaves the worker with more memory than it will ever need again.
+LARGE_JOB = 4 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,28 +100,26 @@ class Worker:
         )
         self._longest_step = LONGEST_STEP + longest_hand_over(config)
         self._route_pause = 0.0
+        self._worn_out = False
 
     def run(self) -> int:
         """The whole life; returns the exit code."""
         if not self._join():
-            return 0
+            return EXIT_CLEAN
         log.info("Worker started", extra={"event": "worker.started", "worker": self._slot.number})
-        while not self._stop:
+        while not self._stop and not self._worn_out:
             self._turn()
         self._part()
-        return 0
+        return EXIT_RECYCLE if self._worn_out else EXIT_CLEAN
 
     def _turn(self) -> None:
         try:
-            claim = self._take()
-            if claim is None:
-                return
-            if self._stop:
-                self._claims.give_back(claim)
-                return
-            self._work_off(claim)
-        except LeaseLost:
-            self._rejoin()
+            try:
+                claim = self._take()
+                if claim is not None:
+                    self._work_off(claim)
+            except LeaseLost:
+                self._rejoin()
         except (RedisUnavailable, RedisRefused) as fault:
             log.warning("Stopping while Redis is away: %s", fault, extra={"event": "worker.cut_off"})
 
@@ -132,9 +132,13 @@ class Worker:
             self._keeper.taking(False)
 
     def _work_off(self, claim: Claim) -> None:
+        if self._stop:
+            self._claims.give_back(claim)
+            return
         self._enter(SlotState.SENDING, self._longest_step)
         blocked = self._handler.work_off(claim)
         self._slot.jobs += 1
+        self._worn_out = len(claim.raw) > LARGE_JOB
         if blocked:
             self._wait_for_the_route(blocked)
         elif self._route_pause:

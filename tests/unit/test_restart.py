@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from mailerd.config import Config
@@ -87,6 +89,14 @@ def test_who_has_done_enough_is_recycled() -> None:
     assert why_recycle(service(seconds=1000.0), LIMITS, 1) == "1000 s old"
     assert why_recycle(service(mb=51), LIMITS, 1) == "51 MB of memory"
     assert why_recycle(service(), LIMITS, 2) == "of an older configuration"
+
+
+def test_nobody_is_replaced_in_the_middle_of_the_job_that_takes_the_memory() -> None:
+    """While the job that made a worker large is in hand, the worker stays: its successor would grow as well."""
+    large = service(mb=51)
+
+    assert why_recycle(replace(large, growing=True), LIMITS, 1) == ""
+    assert why_recycle(replace(large, growing=False), LIMITS, 1) == "51 MB of memory"
 
 
 def test_no_limit_means_no_recycling() -> None:
