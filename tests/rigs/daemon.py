@@ -163,6 +163,10 @@ class Daemon:
             return {connection.laddr.port for connection in process.net_connections("tcp")}
         return set()
 
+    def kill_everything(self) -> None:
+        """SIGKILL every process at the same moment, and return at once."""
+        os.killpg(self.pid, signal.SIGKILL)
+
     def kill_main(self) -> None:
         """SIGKILL the main process."""
         self.note_processes()
