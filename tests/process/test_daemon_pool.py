@@ -65,8 +65,8 @@ def test_a_hanging_worker_shows_its_stacks(made_up: Callable[..., MadeUp]) -> No
 
     daemon.send(signal.SIGABRT, daemon.workers()[1])
 
-    wait_until(lambda: "Fatal Python error: Aborted" in daemon.log, 5.0, lambda: daemon.log)
-    assert "in work" in daemon.log
+    wait_until(lambda: "in work" in daemon.log, 5.0, lambda: daemon.log)
+    assert "Fatal Python error: Aborted" in daemon.log
 
 
 def test_workers_that_die_at_boot_do_not_spin(made_up: Callable[..., MadeUp]) -> None:

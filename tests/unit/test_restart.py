@@ -92,7 +92,7 @@ def test_who_has_done_enough_is_recycled() -> None:
 
 
 def test_nobody_is_replaced_in_the_middle_of_the_job_that_takes_the_memory() -> None:
-    """While the job that made a worker large is in hand, the worker stays: its successor would grow as well."""
+    """While the job that made a worker large is in hand it stays: its successor would grow as well."""
     large = service(mb=51)
 
     assert why_recycle(replace(large, growing=True), LIMITS, 1) == ""
