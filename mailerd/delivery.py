@@ -19,7 +19,7 @@ from itertools import islice
 from mailerd.board import Group, Slot
 from mailerd.clock import Clock, Stop, leave_signals_to_the_main_thread
 from mailerd.contacts import Contact, ContactSource
-from mailerd.errors import ContactsUnavailable, RenderFailed
+from mailerd.errors import ContactsUnavailable, LeaseLost, RenderFailed
 from mailerd.message import Composer, Message
 from mailerd.outcome import Kind, Outcome, RetryPolicy
 from mailerd.queue.keys import Batch
@@ -29,6 +29,7 @@ from mailerd.render import Template
 from mailerd.transports import Session
 
 EXPIRED = Outcome(Kind.EXPIRED, "expires_at had passed before it was sent")
+NOT_BEGUN = Outcome(Kind.WITHHELD, "the lease was lost before the hand-over")
 
 
 class End(Enum):
@@ -160,14 +161,21 @@ class Delivery:
         batch, contact_ids = work.letter.batch, list(group.messages)
         if contact_ids:
             self._slot.begin_group(Group(batch.client_id, batch.batch_id, contact_ids))
-            claims = self._ledger.claim(
-                batch, contact_ids, retry=work.retry, resend=work.letter.policy.resend
-            )
-            self._hand_over(work, group, contact_ids, claims)
+            self._hand_over(work, group, contact_ids, self._claim(work, contact_ids))
         changed = self._ledger.mark(batch, work.jid, group.bookings)
         self._slot.clear_group()
         self._slot.settled += changed
         self._slot.progress = self._clock.monotonic()
+
+    def _claim(self, work: Work, contact_ids: list[str]) -> list[ClaimAnswer] | None:
+        try:
+            return self._ledger.claim(
+                work.letter.batch, contact_ids, retry=work.retry, resend=work.letter.policy.resend
+            )
+        except LeaseLost:
+            # An earlier try whose answer was lost may have claimed them: nobody was handed over.
+            self._ledger.mark(work.letter.batch, "", [Booking(each, NOT_BEGUN) for each in contact_ids])
+            raise
 
     def _hand_over(
         self, work: Work, group: _Group, contact_ids: list[str], claims: list[ClaimAnswer] | None

@@ -99,6 +99,7 @@ class Worker:
             self._abort_sessions,
         )
         self._longest_step = LONGEST_STEP + longest_hand_over(config)
+        self._delivery: Delivery | None = None
         self._route_pause = 0.0
         self._worn_out = False
 
@@ -127,6 +128,8 @@ class Worker:
         self._enter(SlotState.IDLE, LONGEST_TAKE)
         self._keeper.taking(True)
         try:
+            if self._stop:  # raised before the keeper could know that there is a take to end
+                return None
             return self._patience.call(lambda: self._taker.take(self._lease))
         finally:
             self._keeper.taking(False)
@@ -177,13 +180,14 @@ class Worker:
         config, keys, incarnation = self._config, self._keys, lease.incarnation
         self._claims = Claims(self._client, keys, lease, self._stubborn)
         ledger = Ledger(self._client, keys, incarnation, config.queue.lease, self._stubborn)
-        delivery = None
+        if self._delivery is not None:
+            self._delivery.close()
         if self._kit.sessions:
-            delivery = Delivery(
+            self._delivery = Delivery(
                 ledger, lease, self._slot, self._kit.contacts, self._kit.sessions, self._stops, self._clock
             )
         self._handler = Handler(
-            config, self._claims, ledger, delivery, self._kit.letters, self._stop, self._progress
+            config, self._claims, ledger, self._delivery, self._kit.letters, self._stop, self._progress
         )
 
     def _part(self) -> None:

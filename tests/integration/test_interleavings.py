@@ -35,7 +35,7 @@ def play(valkey: RedisServer, folder: Path, seed: int, monkeypatch: pytest.Monke
         bench.enqueuer().enqueue(job(contacts(90), LARGE), "request")
         foreign = job(contacts(60, start=50), LARGE).to_json()
         stage.play(
-            700,
+            1500,
             {
                 0: foreign,
                 20: job([*small[3:], "s8", "s9"], SMALL).to_json(),
@@ -57,17 +57,17 @@ def play(valkey: RedisServer, folder: Path, seed: int, monkeypatch: pytest.Monke
                 assert times == (1 if state in ("sent", "unknown") else 0), (contact, state, times)
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_nobody_is_lost_and_nobody_gets_two(
     valkey: RedisServer, tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After every command the sums hold and one ticket goes round; in the end each contact is settled once."""
+    """After every command the sums hold and one ticket goes round; in the end everybody is settled once."""
     play(valkey, tmp_path, seed, monkeypatch)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("seed", range(100, 160))
+@pytest.mark.parametrize("seed", range(100, 140))
 def test_nobody_is_lost_and_nobody_gets_two_at_length(
     valkey: RedisServer, tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -126,7 +126,7 @@ class Post:
     def lookup(self, contact_ids: Sequence[str]) -> Mapping[str, Contact | Outcome]:
         found: dict[str, Contact | Outcome] = {}
         for contact_id in contact_ids:
-            gone = not self.sure and self.chance.random() < 0.02
+            gone = not self.sure and self.chance.random() < 0.05
             person = Contact(contact_id, f"{contact_id}@example.com", {"id": contact_id}, suppressed=False)
             found[contact_id] = Outcome(Kind.INVALID, "no such contact") if gone else person
         return found
@@ -171,24 +171,30 @@ class SteppedWorker:
         self._slot.open(f"boot-{self._slot.number}", 1, 0.0)
         self._lease: Any = None
         self.stop, self.hurry = Stop(), Stop()
+        self.paused = 0
         self.turns = Turns(self._live)
 
     def _live(self) -> None:
-        self._become()
-        while not self.stop:
-            try:
-                claim = self._take()
-                if claim is not None:
-                    self._handler.work_off(claim)
-            except RedisUnavailable:
-                continue  # a stop came meanwhile: the janitor ends the claim
-            except LeaseLost:
-                upkeep = Upkeep(self.client, self._stage.bench.keys, self._stage.config)  # type: ignore[arg-type] # a gated one
-                lost = self._lease.incarnation
-                self._patience.call(lambda: upkeep.reap(lost, died=False))  # noqa: B023 - called at once
-                self._become()
         with contextlib.suppress(RedisUnavailable):
-            leave(self.client, self._stage.bench.keys, self._lease)  # type: ignore[arg-type] # a gated one
+            self._become()
+            self._work()
+
+    def _work(self) -> None:
+        while not self.stop:
+            with contextlib.suppress(RedisUnavailable):  # a stop came meanwhile: the janitor ends the claim
+                self._turn()
+        leave(self.client, self._stage.bench.keys, self._lease)  # type: ignore[arg-type] # a gated one
+
+    def _turn(self) -> None:
+        try:
+            claim = self._take()
+            if claim is not None:
+                self._handler.work_off(claim)
+        except LeaseLost:
+            lost = self._lease.incarnation
+            upkeep = Upkeep(self.client, self._stage.bench.keys, self._stage.config)  # type: ignore[arg-type] # gated
+            self._patience.call(lambda: upkeep.reap(lost, died=False))
+            self._become()
 
     def _become(self) -> None:
         stage, client = self._stage, self.client
@@ -214,8 +220,9 @@ class SteppedWorker:
             raw = run(self.client, "take", [keys.queue, keys.hand(incarnation)])  # type: ignore[arg-type] # gated
         return None if raw is None else Claim(raw, job_id(raw), incarnation)
 
-    def lose_the_lease(self) -> None:
-        """As when it was paused for longer than its lease."""
+    def pause(self, turns: int) -> None:
+        """As by SIGSTOP, for longer than its lease; it goes on after so many turns of others."""
+        self.paused = turns
         if self._lease is not None:
             self._stage.bench.client.delete(self._stage.bench.keys.lease(self._lease.incarnation))
             self._lease._valid_until = 0.0
@@ -308,7 +315,10 @@ class Stage:
         return bool(set(self.bench.leftovers()) - {"jobs"})
 
     def _turn(self) -> None:
-        one = self.chance.choice([*self.workers, *self.workers, self.janitor])
+        for worker in self.workers:
+            worker.paused -= worker.paused > 0
+        running = [worker for worker in self.workers if not worker.paused]
+        one = self.chance.choice([*running, *running, self.janitor])
         if one.turns.over:  # it left in order
             assert isinstance(one, SteppedWorker)
             self.janitor.deaths.append(replace(one.end(), how="exit code 0"))
@@ -317,18 +327,18 @@ class Stage:
 
     def _accident(self) -> None:
         worker, dice = self.chance.choice(self.workers), self.chance.random()
-        if dice < 0.010:
+        if dice < 0.02:
             self.janitor.deaths.append(worker.end())
-        elif dice < 0.020:
-            worker.lose_the_lease()
-        elif dice < 0.030:
+        elif dice < 0.04:
+            worker.pause(self.chance.randrange(200))
+        elif dice < 0.06:
             worker.turns.lose_an_answer = True
-        elif dice < 0.035:
+        elif dice < 0.07:
             worker.stop.raise_()
-        elif dice < 0.040:
+        elif dice < 0.08:
             worker.hurry.raise_()
             worker.stop.raise_()
-        elif dice < 0.045:
+        elif dice < 0.09:
             self.janitor.restart()
-        elif dice < 0.100:
+        elif dice < 0.20:
             self.bench.make_due()
