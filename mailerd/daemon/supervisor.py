@@ -150,7 +150,8 @@ class Supervisor:
 
     def _tell_of(self, end: End, record: Record) -> None:
         context = {"worker": end.slot.number}
-        if end.life.exit_code in {EXIT_CLEAN, EXIT_RECYCLE} and not record.failures:
+        in_order = end.life.exit_code in {EXIT_CLEAN, EXIT_RECYCLE}
+        if in_order and (self._leaving or not record.failures):
             log.info("Worker %d has left", end.slot.number, extra={"event": "worker.left", **context})
             return
         message = "Worker %d (pid %d) ended: %s"

@@ -12,7 +12,8 @@ import pytest
 from sqlalchemy import make_url
 
 from mailerd.config import Contacts
-from mailerd.contacts import Contact, SqlContacts
+from mailerd.contacts import Contact
+from mailerd.contacts.sql import SqlContacts
 from mailerd.errors import ContactsUnavailable
 from mailerd.outcome import Kind, Outcome
 from rigs.postgres import PostgreSQL

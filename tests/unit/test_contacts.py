@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from mailerd.config import Config, Contacts
-from mailerd.contacts import Contact, ContactSource, SqlContacts, open_contacts
+from mailerd.contacts import Contact, ContactSource, open_contacts
+from mailerd.contacts.sql import SqlContacts
 from mailerd.errors import ConfigurationError, ContactsUnavailable
 from mailerd.outcome import Kind, Outcome
 

@@ -1,9 +1,7 @@
 """
-Who a contact id is: by a named query of the configuration, or an address that is its own contact.
+Contacts by a named query: speaks SQL (SQLAlchemy Core) and only reads, at most 500 ids a query.
 
-Speaks SQL (SQLAlchemy Core) and only reads, at most 500 ids a query. A contact that is missing or has no
-usable address is that contact's outcome; a database that is away, wedged or asked the wrong question is
-``ContactsUnavailable``, nobody's fault. Opened by each worker after its fork; called by ``delivery``.
+The engine may be made before a fork: it connects at its first query. Opened by ``open_contacts``.
 """
 
 from __future__ import annotations
@@ -15,15 +13,15 @@ import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import quote
 
 import sqlalchemy
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.sql import visitors
 
-from mailerd.config import Config, Contacts
+from mailerd.config import Contacts
+from mailerd.contacts.source import Contact
 from mailerd.errors import ConfigurationError, ContactsUnavailable, Problem
 from mailerd.message import address
 from mailerd.outcome import Kind, Outcome
@@ -41,53 +39,6 @@ _NO_SUCH_CONTACT = Outcome(Kind.INVALID, "no such contact")
 _POSTGRES_SETTINGS = f"-c statement_timeout={_QUERY_TIMEOUT}s -c default_transaction_read_only=on"
 
 Rows = Mapping[str, Mapping[str, Any]]  # by id, written as text
-
-
-@dataclass(frozen=True, slots=True)
-class Contact:
-    """
-    One contact as the batch names it.
-
-    ``email`` is a valid SMTP address in ASCII; ``fields`` are the columns of its row but for ``suppressed``,
-    with ``id`` as the batch spells it; ``suppressed`` means: must not be written to.
-    """
-
-    id: str
-    email: str
-    fields: Mapping[str, Any]
-    suppressed: bool = False
-
-
-class ContactSource(Protocol):
-    """Where contacts come from; for one thread at a time."""
-
-    def lookup(self, contact_ids: Sequence[str]) -> Mapping[str, Contact | Outcome]:
-        """
-        An entry for every id asked: the contact, or the outcome of not being one.
-
-        Raises ``ContactsUnavailable`` where nobody can tell now.
-        """
-
-
-def open_contacts(config: Config) -> ContactSource:
-    """The source that the configuration asks for. Raises ``ConfigurationError``; connects to nothing yet."""
-    return SqlContacts(config.contacts) if config.contacts else AddressContacts()
-
-
-class AddressContacts:
-    """Without ``[contacts]``: a contact id that is an address is its own contact."""
-
-    def lookup(self, contact_ids: Sequence[str]) -> Mapping[str, Contact | Outcome]:
-        """See ``ContactSource``."""
-        return {contact_id: self._contact(contact_id) for contact_id in contact_ids}
-
-    def _contact(self, contact_id: str) -> Contact | Outcome:
-        try:
-            email = address(contact_id)
-        except ValueError:
-            reason = "no such contact: without [contacts] in the configuration an id must be an address"
-            return Outcome(Kind.INVALID, reason)
-        return Contact(contact_id, email, {"id": contact_id, "email": email})
 
 
 class SqlContacts:
