@@ -34,20 +34,20 @@ def play(valkey: RedisServer, folder: Path, seed: int, monkeypatch: pytest.Monke
         bench.enqueuer().enqueue(job(small, SMALL), "request")
         bench.enqueuer().enqueue(job(contacts(90), LARGE), "request")
         foreign = job(contacts(60, start=50), LARGE).to_json()
-        stage.play(
-            1500,
-            {
-                0: foreign,
-                20: job([*small[3:], "s8", "s9"], SMALL).to_json(),
-                60: foreign,
-                200: job(contacts(8), LARGE).to_json(),
-                300: Ticket("shop", "nobody").to_bytes(),
-            },
-        )
-        stage.finish()
+        singles = {100 + 40 * number: job([f"s{10 + number}"], SMALL).to_json() for number in range(20)}
+        late = {
+            201: job(contacts(8), LARGE).to_json(),
+            301: Ticket("shop", "nobody").to_bytes(),
+        }
+        overlapping = job([*small[3:], "s8", "s9"], SMALL).to_json()
+        stage.play(1200, {0: foreign, 20: overlapping, 60: foreign, **singles, **late})
+        stage.work_off()
+        stage.play(300, {0: job(contacts(35, start=90), LARGE).to_json()})
+        stage.work_off()
+        stage.close()
 
         assert bench.leftovers() == {}
-        for batch, everybody in ((SMALL, [f"s{number}" for number in range(10)]), (LARGE, contacts(110))):
+        for batch, everybody in ((SMALL, [f"s{number}" for number in range(30)]), (LARGE, contacts(125))):
             states = bench.states(batch)
             assert sorted(states) == sorted(everybody)
             assert int(bench.record(batch)["recipients"]) == len(everybody)

@@ -299,14 +299,18 @@ class Stage:
             self._accident()
             self._turn()
 
-    def finish(self, most: int = 30_000) -> None:
-        """No accidents any more: turns until everything is worked off."""
+    def work_off(self, most: int = 30_000) -> None:
+        """No accidents: turns until nothing is left to do."""
         self.post.sure = True
         for _ in range(most):
             if not self.janitor.deaths and not self._work_left():
                 break
             self.bench.make_due()
             self._turn()
+        self.post.sure = False
+
+    def close(self) -> None:
+        """End everybody."""
         for one in [*self.workers, self.janitor]:
             one.turns.doomed = True
             one.turns.step()
