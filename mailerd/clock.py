@@ -12,6 +12,7 @@ import os
 import select
 import signal
 import time
+import weakref
 from typing import Protocol
 
 
@@ -48,6 +49,7 @@ class Stop:
     def __init__(self) -> None:
         self._read, self._write = os.pipe()
         os.set_blocking(self._write, False)
+        weakref.finalize(self, _close, self._read, self._write)
         self._raised = False
 
     def raise_(self) -> None:
@@ -72,6 +74,11 @@ class Stop:
             poll.register(self._read, select.POLLIN)
             poll.poll(math.ceil(seconds * 1000))
         return self._raised
+
+
+def _close(*descriptors: int) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 def leave_signals_to_the_main_thread() -> None:
