@@ -143,7 +143,7 @@ class Control:
             case Signals.SIGUSR1:
                 self._tell_state()
             case Signals.SIGUSR2:
-                self._tree.send_all(Signals.SIGUSR2)
+                self._tree.ask_for_stacks(self._stop.wait)
 
     def _leave(self) -> None:
         if self._exit_code is None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 from signal import Signals
 
@@ -17,6 +18,8 @@ from mailerd.board import Board, Death, Slot
 from mailerd.daemon import processes, worker
 from mailerd.daemon.channel import Channel
 from mailerd.daemon.timetable import SUPERVISOR_LEAVES_WITHIN, Timetable
+
+_A_DUMP = 0.05  # seconds within which a process has written its stacks
 
 
 class Tree:
@@ -74,12 +77,13 @@ class Tree:
             with suppress(ChildProcessError):
                 os.waitpid(pid, 0)
 
-    def send_all(self, number: Signals) -> None:
-        """Send everybody a signal."""
+    def ask_for_stacks(self, pause: Callable[[float], object]) -> None:
+        """Have everybody write its stacks to stderr, one after the other: they are written piece by piece."""
         supervisor = [] if self.supervisor_end() is not None else [self.supervisor]
         for pid in supervisor + self.worker_pids():
             with suppress(ProcessLookupError):
-                os.kill(pid, number)
+                os.kill(pid, Signals.SIGUSR2)
+            pause(_A_DUMP)
 
     def _orphans(self) -> list[Slot]:
         return [slot for slot in self._board.slots if slot.pid]
