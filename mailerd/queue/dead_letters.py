@@ -13,7 +13,7 @@ from uuid import uuid4
 import redis
 
 from mailerd.errors import JobRejected
-from mailerd.job import EmailJob
+from mailerd.job import EmailJob, is_contact_id
 from mailerd.outcome import State
 from mailerd.queue.batches import Batches
 from mailerd.queue.connection import translated
@@ -134,7 +134,8 @@ class Unknowns:
             return 0
         change = {Resolution.SENT: "us", Resolution.FAILED: "uf", Resolution.RESEND: "uq"}[how]
         reason = "an operator found that it did not arrive" if how is Resolution.FAILED else ""
-        return resolve(self._client, self._keys, known[0], contact_ids, change, reason)
+        contacts = [contact for contact in dict.fromkeys(contact_ids) if is_contact_id(contact)]
+        return resolve(self._client, self._keys, known[0], contacts, change, reason)
 
 
 def resolve(
@@ -144,7 +145,7 @@ def resolve(
     Move rows at an operator's word: ``change`` is the letter they have and the letter they get.
 
     Unknown ones that are to be sent again get a small job of their own; failed ones that a dead letter's
-    retry opens have that letter's job. Returns how many rows were moved.
+    retry opens are taken along by that letter's job. Returns how many rows were moved.
     """
     changed = 0
     for start in range(0, len(contact_ids), ROWS_IN_A_SCRIPT):
