@@ -38,7 +38,7 @@ _WORD_BYTES = 39  # as an encoded word that, with the longest name before it, st
 _HEADER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,75}")
 _OURS = re.compile(
     "(from|to|cc|bcc|sender|subject|date|message-id|reply-to|return-path|received|mime-version"
-    "|dkim-signature|content-.*|resent-.*)",
+    "|dkim-signature|content-.*|resent-.*|x-mailerd-.*)",
     re.IGNORECASE,
 )
 _NEWLINE = re.compile(r"\r\n?")
@@ -99,7 +99,9 @@ class Composer:
     """
     Makes the mails of one batch.
 
-    Raises ``ConfigurationError`` where ``mail.from`` or ``mail.envelope_from`` cannot stand in a mail.
+    With ``mail.redirect_to`` each goes there instead of to its recipient, who is named in a header only.
+    Raises ``ConfigurationError`` where ``mail.from``, ``mail.envelope_from`` or ``mail.redirect_to`` cannot
+    stand in a mail.
     """
 
     def __init__(
@@ -112,6 +114,9 @@ class Composer:
         self._sender = from_address
         if mail.envelope_from:
             self._sender = _configured("mail.envelope_from", mail.envelope_from)[1]
+        self._redirect_to = ""
+        if mail.redirect_to:
+            self._redirect_to = _configured("mail.redirect_to", mail.redirect_to)[1]
         standing = {
             "MIME-Version": b"1.0",
             "Auto-Submitted": b"auto-generated",  # RFC 3834: no holiday notes back
@@ -125,10 +130,13 @@ class Composer:
     def compose(self, contact_id: str, recipient: str, rendered: Rendered, now: float) -> Message:
         """The mail to ``recipient`` (as ``address`` gives it); ``now`` in seconds since 1970."""
         identity = message_id(self._client_id, self._batch_id, contact_id, self._domain)
+        addressee = self._redirect_to or recipient
+        meant = b"\r\nX-Mailerd-Original-To: " + recipient.encode("ascii") if self._redirect_to else b""
         content = b"".join(
             (
                 self._from,
-                recipient.encode("ascii"),
+                addressee.encode("ascii"),
+                meant,
                 b"\r\nSubject: ",
                 header(rendered.subject),
                 b"\r\nDate: ",
@@ -139,7 +147,7 @@ class Composer:
                 *_body(rendered),
             )
         )
-        return Message(self._sender, recipient, content, identity, self._batch_id)
+        return Message(self._sender, addressee, content, identity, self._batch_id)
 
 
 def message_id(client_id: str, batch_id: str, contact_id: str, domain: str) -> str:

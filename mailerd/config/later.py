@@ -16,7 +16,6 @@ from mailerd.errors import Problem
 LATER: dict[tuple[str, str], Any] = {
     ("redis", "replicas"): 0,
     ("api", "keys"): [],
-    ("mail", "redirect_to"): "",
     ("ses", "region"): "",
     ("ses", "endpoint_url"): "",
     ("ses", "configuration_set"): "",

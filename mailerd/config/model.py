@@ -171,6 +171,7 @@ class Mail(Section):
     transport: Literal["none", "outbox", "smtp"] = "none"
     from_: Annotated[str, AfterValidator(_address)] = Field(default="", alias="from")
     envelope_from: Annotated[str, AfterValidator(_bare_address)] = ""
+    redirect_to: Annotated[str, AfterValidator(_bare_address)] = ""
     unknown: Literal["hold", "resend"] = "hold"
     max_age: Seconds = 172_800.0
     retry_delays: Delays = (60.0, 300.0, 900.0, 3600.0, 7200.0, 14_400.0, 28_800.0, 57_600.0)
@@ -233,6 +234,11 @@ class Config(Section):
         warnings = []
         if self.mail.transport == "none":
             warnings.append("mail.transport is none: jobs are logged and discarded, nobody gets mail")
+        if self.mail.redirect_to:
+            warnings.append(
+                "mail.redirect_to is set (staging): EVERY MAIL GOES TO THAT ONE ADDRESS, no recipient gets any,"
+                " and still each counts as sent"
+            )
         if self.redis.embedded and "url" in self.redis.model_fields_set:
             warnings.append("redis.embedded is on: redis.url and REDIS_ADDR are not used")
         if self.workers.processes == 0:

@@ -13,7 +13,7 @@ from typing import TypeVar
 from mailerd.config import Config
 from mailerd.delivery import Letter, variables_of
 from mailerd.errors import TemplateBroken
-from mailerd.message import Composer
+from mailerd.message import Composer, MailSettings
 from mailerd.outcome import RetryPolicy
 from mailerd.queue.ledger import Ledger, OpenBatch
 from mailerd.render import Template, TemplateFolder, TemplateSource
@@ -24,10 +24,17 @@ T = TypeVar("T")
 
 
 class Letters:
-    """The letters of the batches that this worker met last."""
+    """
+    The letters of the batches that this worker met last.
+
+    Raises ``ConfigurationError`` where an address of ``[mail]`` cannot stand in a mail.
+    """
 
     def __init__(self, config: Config) -> None:
         self._mail = config.mail
+        if config.mail.transport != "none":
+            # An address that is none must be found at the start, not with the first job.
+            Composer(config.mail, MailSettings(), client_id="", batch_id="", template_id="")
         self._folder = TemplateFolder(config.templates.path)
         self._templates: OrderedDict[str, Template] = OrderedDict()
         self._letters: OrderedDict[str, Letter] = OrderedDict()

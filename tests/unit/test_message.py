@@ -139,6 +139,29 @@ def test_an_international_domain_is_written_in_ascii() -> None:
     assert parsed(message)["From"].addresses[0].display_name == "Bücher"
 
 
+def test_staging_redirects_every_mail() -> None:
+    """With ``mail.redirect_to`` envelope and To name that address; the recipient stands in a header of ours."""
+    mail = Config.model_validate({"mail": {"from": "a@example.com", "redirect_to": "qa@example.com"}}).mail
+    template = MailSettings(from_="b@example.com", reply_to="c@example.com")
+    made = Composer(mail, template, client_id="shop", batch_id="b1", template_id="welcome")
+    message = made.compose("42", "user@example.org", Rendered("Hi", "text"), 1_700_000_000.5)
+
+    assert message.recipient == "qa@example.com"
+    assert parsed(message)["To"] == "qa@example.com"
+    assert parsed(message)["X-Mailerd-Original-To"] == "user@example.org"
+    assert message.content.count(b"user@example.org") == 1
+    assert message.message_id == compose().message_id
+
+
+@pytest.mark.parametrize("key", ["envelope_from", "redirect_to"])
+def test_an_address_of_the_configuration_that_is_none(key: str) -> None:
+    """What passes the configuration's first look and is no address is found before the first mail."""
+    mail = Config.model_validate({"mail": {"from": "a@example.com", key: "qa@exa..mple"}}).mail
+
+    with pytest.raises(ConfigurationError, match=f"mail.{key}: An email address"):
+        Composer(mail, MailSettings(), client_id="shop", batch_id="b1", template_id="welcome")
+
+
 def test_the_envelope_sender_can_be_set() -> None:
     """``mail.envelope_from`` is the envelope's sender and not the From."""
     mail = Config.model_validate({"mail": {"from": "a@example.com", "envelope_from": "b@example.com"}}).mail
