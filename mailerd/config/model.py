@@ -236,8 +236,8 @@ class Config(Section):
             warnings.append("mail.transport is none: jobs are logged and discarded, nobody gets mail")
         if self.mail.redirect_to:
             warnings.append(
-                "mail.redirect_to is set (staging): EVERY MAIL GOES TO THAT ONE ADDRESS, no recipient gets any,"
-                " and still each counts as sent"
+                "mail.redirect_to is set (staging): EVERY MAIL GOES TO THAT ONE ADDRESS; "
+                "no recipient gets one, and each counts as sent"
             )
         if self.redis.embedded and "url" in self.redis.model_fields_set:
             warnings.append("redis.embedded is on: redis.url and REDIS_ADDR are not used")

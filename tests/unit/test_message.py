@@ -140,7 +140,7 @@ def test_an_international_domain_is_written_in_ascii() -> None:
 
 
 def test_staging_redirects_every_mail() -> None:
-    """With ``mail.redirect_to`` envelope and To name that address; the recipient stands in a header of ours."""
+    """With ``mail.redirect_to`` envelope and To name that address, a header of ours the recipient."""
     mail = Config.model_validate({"mail": {"from": "a@example.com", "redirect_to": "qa@example.com"}}).mail
     template = MailSettings(from_="b@example.com", reply_to="c@example.com")
     made = Composer(mail, template, client_id="shop", batch_id="b1", template_id="welcome")
