@@ -8,16 +8,20 @@ process.
 
 from mailerd.board.file import Board
 from mailerd.board.slot import Slot
+from mailerd.board.tally import Event, Histogram, Tally
 from mailerd.board.values import Death, Group, GroupRemains, Phase, RecipientRemains, Remains, SlotState
 
 __all__ = [
     "Board",
     "Death",
+    "Event",
     "Group",
     "GroupRemains",
+    "Histogram",
     "Phase",
     "RecipientRemains",
     "Remains",
     "Slot",
     "SlotState",
+    "Tally",
 ]

@@ -11,6 +11,7 @@ import mmap
 import struct
 from typing import Generic, TypeVar
 
+from mailerd.board.tally import TALLY_SIZE, Tally
 from mailerd.board.values import Group, GroupRemains, Phase, RecipientRemains, Remains, SlotState
 from mailerd.outcome import Kind, Outcome
 
@@ -18,7 +19,8 @@ from mailerd.outcome import Kind, Outcome
 _STATE_AT, _STOP_AT, _OPEN_AT, _COUNT_AT = 8, 9, 10, 12
 _INCARNATION_AT, _INCARNATION_ROOM = 48, 32
 _CLIENT_AT, _BATCH_AT, _NAME_ROOM = 82, 212, 128
-_SLOT_SIZE = 344
+_TALLY_AT = 344
+_SLOT_SIZE = _TALLY_AT + TALLY_SIZE
 # Inside the entry of one recipient.
 _PHASE_AT = 0
 _KIND_AT, _KIND_ROOM = 4, 16
@@ -52,7 +54,8 @@ class Slot:
 
     ``deadline``: CLOCK_MONOTONIC seconds by which the worker will have written a new one, 0 for none;
     whoever is late counts as wedged. ``progress``: when something was last settled. ``jobs``: how many
-    it has worked on. ``settled``: how many recipients it has settled. All of this life only.
+    it has worked on. ``settled``: how many recipients it has settled. All of this life only; ``tally`` counts
+    on over all the workers that have this slot in turn.
     """
 
     pid: _Cell[int] = _Cell("I", 0)
@@ -67,6 +70,7 @@ class Slot:
         self.base = base
         self.number = number
         self.connections = connections
+        self.tally = Tally(memory, base + _TALLY_AT)
 
     @property
     def state(self) -> SlotState:
