@@ -22,9 +22,10 @@ from mailerd.contacts import Contact, ContactSource
 from mailerd.errors import ContactsUnavailable, LeaseLost, RenderFailed
 from mailerd.message import Composer, Message
 from mailerd.outcome import Kind, Outcome, RetryPolicy
+from mailerd.queue.answers import Booking, ClaimAnswer, Claimed, Halt
 from mailerd.queue.keys import Batch
 from mailerd.queue.lease import Lease
-from mailerd.queue.ledger import Booking, ClaimAnswer, Claimed, Ledger
+from mailerd.queue.ledger import Ledger
 from mailerd.render import Template
 from mailerd.transports import Session
 
@@ -37,7 +38,12 @@ class End(Enum):
 
     DONE = auto()
     STOPPED = auto()  # told to stop, or not sure of the lease: the rest is untouched
+    PAUSED = auto()  # the batch was paused: the rest is untouched
     BLOCKED = auto()  # the route or the contact database is out of order: the rest is untouched
+
+
+# How a batch that an operator has halted ends a pass; the janitor settles the rest of a cancelled one.
+HALTED = {Halt.PAUSED: End.PAUSED, Halt.CANCELLED: End.DONE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +94,7 @@ class _Group:
     bookings: list[Booking] = field(default_factory=list)
     busy: list[str] = field(default_factory=list)
     blocked: str = ""
+    halt: Halt = Halt.NONE
     withheld: bool = False
 
 
@@ -133,6 +140,8 @@ class Delivery:
             group = self._prepare(work, contact_ids, known)
             self._send(work, group)
             busy += group.busy
+            if group.halt in HALTED:
+                return Pass(HALTED[group.halt])
             if group.blocked:
                 return Pass(End.BLOCKED, group.blocked)
             if group.withheld:
@@ -167,7 +176,7 @@ class Delivery:
         self._slot.settled += changed
         self._slot.progress = self._clock.monotonic()
 
-    def _claim(self, work: Work, contact_ids: list[str]) -> list[ClaimAnswer] | None:
+    def _claim(self, work: Work, contact_ids: list[str]) -> list[ClaimAnswer] | Halt:
         try:
             return self._ledger.claim(
                 work.letter.batch, contact_ids, retry=work.retry, resend=work.letter.policy.resend
@@ -178,10 +187,12 @@ class Delivery:
             raise
 
     def _hand_over(
-        self, work: Work, group: _Group, contact_ids: list[str], claims: list[ClaimAnswer] | None
+        self, work: Work, group: _Group, contact_ids: list[str], claims: list[ClaimAnswer] | Halt
     ) -> None:
-        if claims is None:
-            group.bookings += [Booking(contact_id, EXPIRED) for contact_id in contact_ids]
+        if isinstance(claims, Halt):
+            group.halt = claims
+            if claims is Halt.EXPIRED:
+                group.bookings += [Booking(contact_id, EXPIRED) for contact_id in contact_ids]
             return
         answers = dict(enumerate(claims))
         group.busy += [contact_ids[index] for index in answers if answers[index].claimed is Claimed.BUSY]

@@ -7,7 +7,9 @@ Reads only, each view from one read of the batch's own hash, so that its counts 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import redis
@@ -15,10 +17,31 @@ import redis
 from mailerd.outcome import OPEN, State
 from mailerd.queue.connection import translated
 from mailerd.queue.keys import Batch, Keys, field_prefix
-from mailerd.queue.model import BatchState, BatchView, QueueStatus, RecipientView, WorkerView
+from mailerd.queue.model import (
+    BatchPage,
+    BatchState,
+    BatchView,
+    QueueStatus,
+    RecipientPage,
+    RecipientView,
+    WorkerView,
+)
 from mailerd.queue.rows import parse_row
 
-_FACTS = ("template", "recipients", "created", "finished", "waiting_for", "buckets", *State)
+_FACTS = ("template", "recipients", "created", "finished", "waiting_for", "halt", *State)
+# So many batches are looked at for one page, however few of them are in the state that was asked for.
+LOOKED_AT = 1000
+ROWS_IN_A_PAGE = 1000
+NO_CURSOR = "is no cursor that an earlier page gave"
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """What is needed of a batch to read its rows; reasons by number."""
+
+    created: float
+    buckets: int
+    reasons: dict[str, str]
 
 
 class Batches:
@@ -43,31 +66,93 @@ class Batches:
             views = [self._view(*tag.decode().split("/")) for tag in tags]
         return [view for view in views if view is not None]
 
+    def page(self, client_id: str | None, state: BatchState | None, cursor: str, limit: int) -> BatchPage:
+        """
+        At most ``limit`` batches from ``cursor`` on, the newest first.
+
+        Those of one client or of all, in one state or in any. A page may be short and not be the last: only
+        so many batches are looked at for one. Raises ``ValueError`` where the cursor is none of ours, and
+        ``RedisUnavailable``.
+        """
+        index = self._keys.batches if client_id is None else self._keys.batches_of(client_id)
+        views: list[BatchView] = []
+        with translated():
+            first = self._rank_after(index, cursor)
+            found = self._client.zrevrange(index, first, first + LOOKED_AT - 1, withscores=True)
+            for last in found:
+                view = self._view(*last[0].decode().split("/"))
+                if view is not None and state in (None, view.state):
+                    views.append(view)
+                if len(views) == limit:
+                    break
+        if len(views) < limit and len(found) < LOOKED_AT:
+            return BatchPage(tuple(views), None)
+        name, score = last
+        return BatchPage(tuple(views), f"{int(score)} {name.decode()}")
+
+    def _rank_after(self, index: str, cursor: str) -> int:
+        if not cursor:
+            return 0
+        score, _, tag = cursor.partition(" ")
+        if not (score.isdecimal() and "/" in tag):
+            raise ValueError(NO_CURSOR)
+        rank: int | None = self._client.zrevrank(index, tag)
+        # It may have been deleted in the meantime: then those older than it.
+        after: int = self._client.zcount(index, score, "+inf") if rank is None else rank + 1
+        return after
+
     def recipients(self, client_id: str, batch_id: str, only: State | None = None) -> Iterator[RecipientView]:
         """A batch's recipients, in no order, all or those in one state. Raises ``RedisUnavailable``."""
-        tag = f"{client_id}/{batch_id}"
-        with translated():
-            record = self._client.hgetall(self._keys.batch(tag))
-        if not record:
-            return
-        facts = {field.decode(): value.decode() for field, value in record.items()}
-        batch = Batch(client_id, batch_id, int(facts["buckets"]))
-        reasons = {number: field[4:] for field, number in facts.items() if field.startswith("why:")}
-        created = int(facts["created"]) / 1000
-        for contact, value in self._rows(batch, facts):
-            row = parse_row(value, reasons)
-            if only in (None, row.state):
-                yield RecipientView(contact, row.state, row.reason, created + row.seconds)
+        cursor: str | None = ""
+        while cursor is not None:
+            page = self.page_of_recipients(client_id, batch_id, only, cursor, ROWS_IN_A_PAGE)
+            yield from page.recipients
+            cursor = page.next
 
-    def _rows(self, batch: Batch, facts: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-        if not batch.buckets:
-            prefix = field_prefix(batch)
-            yield from ((name[1:], value) for name, value in facts.items() if name.startswith(prefix))
-            return
-        for number in range(batch.buckets):
-            with translated():
-                rows = self._client.hgetall(self._keys.bucket(batch, number))
-            yield from ((contact.decode(), value.decode()) for contact, value in rows.items())
+    def page_of_recipients(
+        self, client_id: str, batch_id: str, state: State | None, cursor: str, limit: int
+    ) -> RecipientPage:
+        """
+        At most ``limit`` recipients from ``cursor`` on, in no order, all or those in one state.
+
+        Raises ``ValueError`` where the cursor is none of ours, and ``RedisUnavailable``.
+        """
+        number, skip = _place(cursor)
+        record = self._record(f"{client_id}/{batch_id}")
+        if record is None:
+            return RecipientPage((), None)
+        batch = Batch(client_id, batch_id, record.buckets)
+        views: list[RecipientView] = []
+        while number < max(1, batch.buckets):
+            rows = self._rows(batch, number)[skip:]
+            for place, (contact_id, value) in enumerate(rows):
+                row = parse_row(value, record.reasons)
+                if state in (None, row.state):
+                    views.append(
+                        RecipientView(contact_id, row.state, row.reason, record.created + row.seconds)
+                    )
+                if len(views) == limit:
+                    return RecipientPage(tuple(views), f"{number}.{skip + place + 1}")
+            number, skip = number + 1, 0
+        return RecipientPage(tuple(views), None)
+
+    def _record(self, tag: str) -> _Record | None:
+        with translated():
+            created, buckets = self._client.hmget(self._keys.batch(tag), "created", "buckets")
+            if created is None:
+                return None
+            reasons = {
+                number.decode(): field.decode().removeprefix("why:")
+                for field, number in self._client.hscan_iter(self._keys.batch(tag), "why:*", 1000)
+            }
+        return _Record(int(created) / 1000, int(buckets), reasons)
+
+    def _rows(self, batch: Batch, number: int) -> list[tuple[str, str]]:
+        prefix = field_prefix(batch)
+        with translated():
+            rows = self._client.hgetall(self._keys.bucket(batch, number))
+        fields = sorted((name.decode(), value.decode()) for name, value in rows.items())
+        return [(name.removeprefix(prefix), value) for name, value in fields if name.startswith(prefix)]
 
     def _view(self, client_id: str, batch_id: str) -> BatchView | None:
         values = self._client.hmget(self._keys.batch(f"{client_id}/{batch_id}"), *_FACTS)
@@ -82,7 +167,7 @@ class Batches:
             batch_id=batch_id,
             client_id=client_id,
             template_id=facts["template"],
-            state=batch_state(counts),
+            state=batch_state(counts, facts.get("halt", "")),
             recipients=int(facts["recipients"]),
             counts=counts,
             created_at=int(facts["created"]) / 1000,
@@ -91,8 +176,20 @@ class Batches:
         )
 
 
-def batch_state(counts: Mapping[State, int]) -> BatchState:
-    """The state of a batch with these counts."""
+def _place(cursor: str) -> tuple[int, int]:
+    """Bucket, and rows of it to skip."""
+    match = re.fullmatch(r"([0-9]{1,9})\.([0-9]{1,9})", cursor or "0.0", re.ASCII)
+    if match is None:
+        raise ValueError(NO_CURSOR)
+    return int(match[1]), int(match[2])
+
+
+def batch_state(counts: Mapping[State, int], halt: str = "") -> BatchState:
+    """The state of a batch with these counts; ``halt`` is what an operator said: paused, cancelled or ''."""
+    if halt == "cancelled" and not counts.get(State.UNKNOWN):
+        return BatchState.CANCELLED
+    if halt == "paused":
+        return BatchState.PAUSED
     if any(counts.get(state) for state in OPEN):
         untouched = set(counts) <= {State.QUEUED}
         return BatchState.QUEUED if untouched else BatchState.SENDING

@@ -151,6 +151,11 @@ class Claims:
         keys = [*self._own(claim), self._keys.queue, self._keys.jobs, batch]
         self._end(claim, "give_back", keys, [waiting_for])
 
+    def park(self, claim: Claim, tag: str) -> None:
+        """Aside until its batch is resumed."""
+        lists = [self._keys.queue, self._keys.batch(tag), self._keys.parked(tag)]
+        self._end(claim, "park", [*self._own(claim), self._keys.jobs, *lists], [])
+
     def bury(self, claim: Claim, reason: str) -> None:
         """To the dead letters, its bytes unchanged."""
         keys = [*self._own(claim), self._keys.jobs, self._keys.dead, self._keys.letters]

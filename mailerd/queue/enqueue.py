@@ -7,6 +7,9 @@ client that other Python programs import, one ``LPUSH`` as every foreign produce
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import redis
 from pydantic import SecretStr
 
@@ -40,32 +43,50 @@ class Enqueuer:
         ``request`` names the caller's request: if an answer is lost on the way, the second try under the
         same name finds its own work and does not take it for a replay. Raises ``RedisUnavailable``.
         """
-        keys, arguments = self._script(job, request)
-        try:
-            admission, recipients = run(self._client, "enqueue", keys, arguments)
-        except RedisUnavailable:
-            admission, recipients = run(self._client, "enqueue", keys, arguments)
+        tag = f"{job.client_id}/{job.batch_id}"
+        keys = [self._keys.queue, self._keys.batch(tag), self._keys.tombstone(tag), self._keys.clients]
+        keys += [self._keys.batches, self._keys.batches_of(job.client_id)]
+        names: list[Argument] = [request, job.client_id, job.batch_id, self._max_length]
+        admission, recipients = self._twice("enqueue", keys, [*content_of(job), *names])
         return Enqueued(Admission(admission.decode()), recipients)
 
-    def _script(self, job: EmailJob, request: str) -> tuple[list[str], list[Argument]]:
-        raw = job.to_json()
-        tag = f"{job.client_id}/{job.batch_id}"
-        recipients = len(job.distinct())
-        expires = "" if job.expires_at is None else int(job.expires_at.timestamp() * 1000)
-        keys = [self._keys.queue, self._keys.batch(tag), self._keys.tombstone(tag)]
-        content: list[Argument] = [
-            raw,
-            job_id(raw),
-            job.digest(),
-            recipients,
-            job.template_id,
-            job.variables_json(),
-        ]
-        names = [request, job.client_id, job.batch_id]
-        return (
-            [*keys, self._keys.clients, self._keys.batches],
-            [*content, buckets_for(recipients), expires, *names, self._max_length],
-        )
+    def enqueue_all(self, jobs: Sequence[EmailJob], request: str) -> list[Enqueued]:
+        """
+        Queue several batches, all or none; an answer each.
+
+        Nothing was queued if one answer is ``conflict``, ``foreign`` or ``full``. No two jobs may be of the
+        same client and batch. Raises ``RedisUnavailable``.
+        """
+        keys = [self._keys.queue, self._keys.clients, self._keys.batches]
+        arguments: list[Argument] = [request, self._max_length]
+        for job in jobs:
+            tag = f"{job.client_id}/{job.batch_id}"
+            keys += [self._keys.batch(tag), self._keys.tombstone(tag), self._keys.batches_of(job.client_id)]
+            arguments += [*content_of(job), job.client_id, job.batch_id]
+        answers = self._twice("enqueue_all", keys, arguments)
+        return [Enqueued(Admission(admission.decode()), recipients) for admission, recipients in answers]
+
+    def _twice(self, name: str, keys: list[str], arguments: list[Argument]) -> Any:
+        try:
+            return run(self._client, name, keys, arguments)
+        except RedisUnavailable:
+            return run(self._client, name, keys, arguments)
+
+
+def content_of(job: EmailJob) -> list[Argument]:
+    """What scripts take of a job: raw, jid, digest, recipients, template, variables, buckets, expires."""
+    raw = job.to_json()
+    recipients = len(job.distinct())
+    expires = "" if job.expires_at is None else int(job.expires_at.timestamp() * 1000)
+    facts: list[Argument] = [
+        raw,
+        job_id(raw),
+        job.digest(),
+        recipients,
+        job.template_id,
+        job.variables_json(),
+    ]
+    return [*facts, buckets_for(recipients), expires]
 
 
 class EmailQueue:

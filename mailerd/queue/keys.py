@@ -66,6 +66,7 @@ class Keys:
         self.templates = self._prefix + "templates"
         self.template_users = self._prefix + "templates:users"
         self.debris = self._prefix + "debris"
+        self.sweeps = self._prefix + "sweeps"
         self.unused = self._prefix + "unused"
         self.lease_prefix = self._prefix + "lease:"
 
@@ -84,6 +85,14 @@ class Keys:
     def side(self, tag: str) -> str:
         """A batch's slices that nobody has drawn yet."""
         return f"{self._prefix}slices:{tag}"
+
+    def parked(self, tag: str) -> str:
+        """The jobs of a paused batch."""
+        return f"{self._prefix}parked:{tag}"
+
+    def batches_of(self, client_id: str) -> str:
+        """The index of one client's batches."""
+        return f"{self._prefix}batches:{client_id}"
 
     def tombstone(self, tag: str) -> str:
         """What is left of a batch after its retention."""

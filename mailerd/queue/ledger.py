@@ -9,8 +9,6 @@ server's. Nothing here decides: which outcome, which delay and which group are t
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from itertools import groupby
 from typing import Any
 from uuid import uuid4
@@ -19,7 +17,8 @@ import redis
 
 from mailerd.errors import LeaseLost
 from mailerd.job import EmailJob
-from mailerd.outcome import Kind, Outcome
+from mailerd.outcome import Kind
+from mailerd.queue.answers import Booking, ClaimAnswer, Claimed, Halt, OpenBatch, Opening
 from mailerd.queue.connection import Patience, translated
 from mailerd.queue.keys import Batch, Keys, Rows, buckets_for, field_prefix
 from mailerd.queue.payloads import Slice, Ticket, slice_of
@@ -41,60 +40,6 @@ LETTERS = {
     Kind.WITHHELD: "q",
     Kind.BLOCKED: "q",
 }
-
-
-class Opening(StrEnum):
-    """What opening a batch can come to, besides a lost lease."""
-
-    OPEN = "ok"
-    GONE = "gone"  # a slice of a batch that nobody knows
-    ENDED = "ended"  # the batch ended long ago and was deleted
-
-
-@dataclass(frozen=True, slots=True)
-class OpenBatch:
-    """
-    A batch as its workers need it. ``agrees``: the job has the batch's template and variables.
-
-    ``pinned`` is the digest of the template that it is sent with, empty until its first claim; ``deaths``
-    is how many workers in a row died with this job in hand and nobody settled.
-    """
-
-    batch: Batch
-    template_id: str
-    variables_json: str
-    pinned: str
-    deaths: int
-    agrees: bool
-
-
-class Claimed(StrEnum):
-    """The ledger's answer for one recipient who is to be claimed."""
-
-    CLAIMED = "claimed"
-    SETTLED = "settled"
-    DEFERRED = "deferred"  # it has a small job of its own
-    BUSY = "busy"  # another living incarnation has it in hand
-    UNKNOWN = "unknown"  # a dead one had it in hand, or the answer was lost
-    MISSING = "missing"  # no row: the batch was deleted under a forged or ancient slice
-
-
-@dataclass(frozen=True, slots=True)
-class ClaimAnswer:
-    """``attempts`` and ``age`` (seconds since the first deferral) are for the claimed."""
-
-    claimed: Claimed
-    attempts: int = 0
-    age: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Booking:
-    """What is to be booked for one recipient; ``delay`` (seconds) is for the deferred."""
-
-    contact_id: str
-    outcome: Outcome
-    delay: float = 0.0
 
 
 class Ledger:
@@ -122,12 +67,14 @@ class Ledger:
     def _open(self, client_id: str, batch_id: str, jid: str, new: list[Argument]) -> OpenBatch | Opening:
         tag = f"{client_id}/{batch_id}"
         keys = [self._keys.batch(tag), self._keys.tombstone(tag), self._keys.clients, self._keys.batches]
-        what, *facts = self._run("open", [*keys, self._keys.jobs], [jid, client_id, batch_id, *new])
+        keys += [self._keys.batches_of(client_id), self._keys.jobs]
+        what, *facts = self._run("open", keys, [jid, client_id, batch_id, *new])
         if what != b"ok":
             return Opening(what.decode())
         template, variables, buckets, _created, pinned, deaths = (fact.decode() for fact in facts[:6])
         batch = Batch(client_id, batch_id, int(buckets))
-        return OpenBatch(batch, template, variables, pinned, int(deaths), bool(facts[6]))
+        halt = Halt(facts[7].decode())
+        return OpenBatch(batch, template, variables, pinned, int(deaths), bool(facts[6]), halt)
 
     def admit(
         self,
@@ -168,6 +115,7 @@ class Ledger:
             self._keys.queue,
             self._keys.side(tag),
             self._keys.batch(tag),
+            self._keys.parked(tag),
         ]
         what, *drawn = self._run("draw", keys, [raw])
         return drawn[0] if what == b"ok" else None
@@ -193,9 +141,9 @@ class Ledger:
 
     def claim(
         self, batch: Batch, contact_ids: Sequence[str], *, retry: bool, resend: bool
-    ) -> list[ClaimAnswer] | None:
+    ) -> list[ClaimAnswer] | Halt:
         """
-        Claim recipients for a hand-over, an answer each; None when the batch has expired.
+        Claim recipients for a hand-over, an answer each, or why nobody of the batch is handed over.
 
         ``retry``: this is the small job of deferred ones. ``resend``: policy for those of unknown outcome.
         Raises ``LeaseLost``.
@@ -204,8 +152,8 @@ class Ledger:
         keys = [self._keys.batch(batch.tag), self._keys.ended, *rows.keys]
         flags: list[Argument] = [self._keys.lease_prefix, int(retry), int(resend), field_prefix(batch)]
         what, *answers = self._run("claim", keys, [batch.tag, self._incarnation, *flags, *rows.pairs()])
-        if what == b"expired":
-            return None
+        if what != b"ok":
+            return Halt(what.decode())
         return [_claim_answer(answer.decode()) for answer in answers]
 
     def mark(self, batch: Batch, jid: str, bookings: Iterable[Booking]) -> int:

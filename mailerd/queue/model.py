@@ -91,6 +91,39 @@ class RecipientView:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchPage:
+    """Some batches, the newest first; ``next`` is the cursor of the next page, None at the end."""
+
+    batches: tuple[BatchView, ...]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientPage:
+    """Some recipients, in no order; ``next`` is the cursor of the next page, None at the end."""
+
+    recipients: tuple[RecipientView, ...]
+    next: str | None
+
+
+class Action(StrEnum):
+    """What an operator may do with a whole batch."""
+
+    CANCEL = "cancel"
+    PAUSE = "pause"
+    RESUME = "resume"
+    RETRY = "retry"
+
+
+class Effect(StrEnum):
+    """What an operator's word came to."""
+
+    DONE = "done"
+    NOTHING = "nothing"  # there was nothing to do
+    UNKNOWN = "unknown"  # no such batch
+
+
+@dataclass(frozen=True, slots=True)
 class DeadLetter:
     """A job that nobody will work on any more: the producer's bytes, and why."""
 

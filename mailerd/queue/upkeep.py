@@ -13,8 +13,9 @@ import redis
 
 from mailerd.config import Config
 from mailerd.queue.connection import translated
-from mailerd.queue.keys import Batch, Keys
-from mailerd.queue.payloads import TICKET
+from mailerd.queue.keys import Batch, Keys, field_prefix
+from mailerd.queue.ledger import known_batch
+from mailerd.queue.payloads import TICKET, Slice, Ticket
 from mailerd.queue.scripts import Argument, run
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ class Upkeep:
     def __init__(self, client: redis.Redis, keys: Keys, config: Config) -> None:
         self._client: Any = client  # redis-py types every reply as "sync or async"
         self._keys = keys
+        self._slice = config.queue.slice
         self._max_deaths = config.queue.max_deaths
         self._retention_ms = int(config.queue.retention_days * DAY_MS)
         self._replay_ms = max(1, int(config.queue.replay_days * DAY_MS) - self._retention_ms)
@@ -108,11 +110,46 @@ class Upkeep:
         self._clear_debris()
         return forgotten
 
+    def sweep(self) -> None:
+        """Finish what operators' words began: cancelled rows, reopened rows, parked jobs."""
+        while True:
+            with translated():
+                entry = self._client.lindex(self._keys.sweeps, 0)
+            if entry is None:
+                return
+            action, tag, _ = entry.decode().split(" ")
+            if action in ("cancel", "resume"):
+                self._unpark(tag)
+            if action in ("cancel", "retry"):
+                self._sweep_rows(action, tag)
+            with translated():
+                self._client.lrem(self._keys.sweeps, 1, entry)
+
+    def _unpark(self, tag: str) -> None:
+        keys = [self._keys.batch(tag), self._keys.parked(tag), self._keys.queue]
+        while run(self._client, "unpark", keys, [DUE_AT_ONCE]) == DUE_AT_ONCE:
+            pass
+
+    def _sweep_rows(self, action: str, tag: str) -> None:
+        client_id, _, batch_id = tag.partition("/")
+        known = known_batch(self._client, self._keys, client_id, batch_id)
+        if known is None:
+            return
+        batch = known[0]
+        keys = [self._keys.batch(tag), self._keys.ended, self._keys.queue, self._keys.side(tag)]
+        lines: list[Argument] = [
+            Slice(client_id, batch_id, ()).first_line(),
+            Ticket(client_id, batch_id).to_bytes(),
+        ]
+        for number in range(max(1, batch.buckets)):
+            arguments: list[Argument] = [tag, action, field_prefix(batch), self._slice, *lines]
+            run(self._client, "sweep", [*keys, self._keys.bucket(batch, number)], arguments)
+
     def _forget(self, tag: str, before: int) -> int:
         client_id, _, batch_id = tag.partition("/")
         keys = [self._keys.batch(tag), self._keys.tombstone(tag), self._keys.clients, self._keys.batches]
         templates = [self._keys.ended, self._keys.templates, self._keys.template_users]
-        rest = [self._keys.side(tag), self._keys.debris]
+        rest = [self._keys.side(tag), self._keys.debris, self._keys.batches_of(client_id)]
         arguments: list[Argument] = [client_id, batch_id, self._replay_ms, before]
         forgotten: int = run(self._client, "forget", [*keys, *templates, *rest], arguments)
         return forgotten

@@ -16,9 +16,10 @@ from mailerd.delivery import Delivery, End, Pass, Work
 from mailerd.errors import JobRejected, TemplateBroken
 from mailerd.job import EmailJob
 from mailerd.outcome import Kind, Outcome
+from mailerd.queue.answers import Booking, Halt, OpenBatch, Opening
 from mailerd.queue.claims import Claim, Claims
 from mailerd.queue.keys import Batch, in_bucket_order
-from mailerd.queue.ledger import ROWS_IN_A_SCRIPT, Booking, Ledger, OpenBatch, Opening
+from mailerd.queue.ledger import ROWS_IN_A_SCRIPT, Ledger
 from mailerd.queue.payloads import Slice, Ticket, job_id, parse, slice_of
 from mailerd.work.letters import Letters
 
@@ -75,6 +76,8 @@ class Handler:
             return self._bury(claim, "its batch ended long ago and was deleted; a new batch_id is needed")
         if not opened.agrees:
             return self._bury(claim, "its batch is known with another template or other variables")
+        if opened.halt is Halt.PAUSED:
+            return self._park(claim, opened.batch)
         if len(contacts) > self._slice:
             return self._cut(claim, job, opened)
         _, _, first = self._ledger.admit(opened.batch, claim.jid, 0, contacts, 0)
@@ -85,7 +88,7 @@ class Handler:
     def _cut(self, claim: Claim, job: EmailJob, opened: OpenBatch) -> str:
         """Admit a long job piece by piece; its slices go round as a ticket with everybody else's jobs."""
         contacts = in_bucket_order(opened.batch, job.distinct())
-        reason = self._why_nobody_can_get_it(opened)
+        reason = "" if opened.halt is Halt.CANCELLED else self._why_nobody_can_get_it(opened)
         cursor = added = 0
         while cursor < len(contacts):
             if self._stop:
@@ -120,9 +123,14 @@ class Handler:
         if isinstance(opened, Opening):
             self._claims.ack(claim)  # nobody waits for it: its batch has been deleted
             return ""
+        if opened.halt is Halt.PAUSED:
+            return self._park(claim, opened.batch)
         return self._deliver(claim, opened, piece.contact_ids, retry=piece.retry)
 
     def _deliver(self, claim: Claim, opened: OpenBatch, contacts: tuple[str, ...], *, retry: bool) -> str:
+        if opened.halt is Halt.CANCELLED:
+            self._claims.ack(claim)
+            return ""
         reason = self._why_nobody_can_get_it(opened)
         if reason:
             return self._give_up(claim, opened.batch, contacts, reason)
@@ -138,6 +146,8 @@ class Handler:
             self._claims.give_back(claim)
         elif ended.end is End.BLOCKED:
             self._claims.give_back(claim, batch.tag, ended.reason)
+        elif ended.end is End.PAUSED:
+            self._claims.park(claim, batch.tag)
         else:
             busy = slice_of(batch.client_id, batch.batch_id, ended.busy) if ended.busy else None
             self._claims.ack(claim, busy, self._lease_seconds)
@@ -164,6 +174,10 @@ class Handler:
             self._progress()
             piece = contacts[start : start + ROWS_IN_A_SCRIPT]
             self._ledger.mark(batch, jid, [Booking(contact, outcome) for contact in piece])
+
+    def _park(self, claim: Claim, batch: Batch) -> str:
+        self._claims.park(claim, batch.tag)
+        return ""
 
     def _bury(self, claim: Claim, reason: str) -> str:
         self._claims.bury(claim, reason)

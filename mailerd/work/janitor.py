@@ -17,9 +17,10 @@ from mailerd.clock import Clock, Stop
 from mailerd.config import Config
 from mailerd.errors import RedisRefused, RedisUnavailable
 from mailerd.outcome import Kind, Outcome, RetryPolicy
+from mailerd.queue.answers import Booking
 from mailerd.queue.connection import Patience, connect
 from mailerd.queue.keys import Keys
-from mailerd.queue.ledger import Booking, Ledger, known_batch
+from mailerd.queue.ledger import Ledger, known_batch
 from mailerd.queue.upkeep import Upkeep
 
 log = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ class Janitor:
         self._upkeep = upkeep
         self._chores = [
             _Chore(upkeep.promote, 0.5),
+            _Chore(upkeep.sweep, 0.5),
             _Chore(self._look, 5.0),
             _Chore(upkeep.reap_lapsed, 4.0),
             _Chore(upkeep.visit_graves, 60.0),

@@ -15,7 +15,8 @@ from mailerd.delivery import Letter, variables_of
 from mailerd.errors import TemplateBroken
 from mailerd.message import Composer, MailSettings
 from mailerd.outcome import RetryPolicy
-from mailerd.queue.ledger import Ledger, OpenBatch
+from mailerd.queue.answers import OpenBatch
+from mailerd.queue.ledger import Ledger
 from mailerd.render import Template, TemplateFolder, TemplateSource
 
 KEPT = 64

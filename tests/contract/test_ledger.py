@@ -8,9 +8,10 @@ import pytest
 
 from mailerd.errors import LeaseLost
 from mailerd.outcome import Kind
+from mailerd.queue.answers import Claimed, Halt, OpenBatch, Opening
 from mailerd.queue.claims import Claim
 from mailerd.queue.keys import Batch
-from mailerd.queue.ledger import Claimed, OpenBatch, Opening, known_batch
+from mailerd.queue.ledger import known_batch
 from mailerd.queue.payloads import Slice, Ticket, job_id, parse
 from rigs.ledger_bench import Hands, LedgerBench, booking, contacts, job
 
@@ -313,7 +314,7 @@ def test_an_expired_batch_claims_nobody(bench: LedgerBench) -> None:
     worker = bench.hands()
     batch = worker.admit(job(["a"], expires_at=datetime.now(UTC) - timedelta(seconds=1)))
 
-    assert worker.claim(batch, "a") is None
+    assert worker.claim(batch, "a") is Halt.EXPIRED
 
     worker.mark(batch, booking("a", Kind.EXPIRED))
     assert bench.counts() == {"expired": 1}

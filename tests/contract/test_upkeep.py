@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from mailerd.outcome import Kind
+from mailerd.queue.answers import Opening
 from mailerd.queue.lease import leave
-from mailerd.queue.ledger import Opening
 from mailerd.queue.model import Admission
 from rigs.ledger_bench import Hands, LedgerBench, booking, contacts, job
 

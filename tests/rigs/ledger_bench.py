@@ -13,6 +13,7 @@ from mailerd.clock import Clock, Stop, SystemClock
 from mailerd.config import Config
 from mailerd.job import EmailJob
 from mailerd.outcome import Kind, Outcome, State
+from mailerd.queue.answers import Booking, Halt, OpenBatch
 from mailerd.queue.batches import Batches
 from mailerd.queue.claims import Claim, Claims
 from mailerd.queue.connection import Patience
@@ -20,7 +21,7 @@ from mailerd.queue.dead_letters import DeadLetters, Unknowns
 from mailerd.queue.enqueue import Enqueuer
 from mailerd.queue.keys import Batch, Keys
 from mailerd.queue.lease import Lease, register
-from mailerd.queue.ledger import Booking, Ledger, OpenBatch
+from mailerd.queue.ledger import Ledger
 from mailerd.queue.payloads import Ticket, job_id
 from mailerd.queue.rows import STATES
 from mailerd.queue.scripts import run
@@ -78,9 +79,9 @@ class Hands:
         self.ledger.admit(batch, job_id(of.to_json()), 0, of.distinct(), slice_size)
         return batch
 
-    def claim(self, batch: Batch, *who: str, retry: bool = False, resend: bool = False) -> list[str] | None:
+    def claim(self, batch: Batch, *who: str, retry: bool = False, resend: bool = False) -> list[str] | Halt:
         answers = self.ledger.claim(batch, who, retry=retry, resend=resend)
-        return None if answers is None else [str(answer.claimed) for answer in answers]
+        return answers if isinstance(answers, Halt) else [str(answer.claimed) for answer in answers]
 
     def mark(self, batch: Batch, *bookings: Booking, jid: str = "") -> int:
         return self.ledger.mark(batch, jid, bookings)

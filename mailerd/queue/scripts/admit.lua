@@ -1,7 +1,7 @@
 -- Admits the next contacts of a job: rows for those that the batch does not have yet, the counters, and,
 -- when the job is being cut, slices of them and a ticket unless one goes round already. Those that a retried
 -- dead letter opened again, and that are in no job yet, count as new ones. When nobody can get the mail, the new
--- ones fail at once: none is ever open without a job.
+-- ones fail at once, and those of a cancelled batch are cancelled at once: none is ever open without a job.
 -- KEYS 1 lease  2 batch  3 ended  4 jobs  5 queue  6 side list  7… row hashes
 -- ARGV 1 lease (ms)  2 client/batch  3 jid  4 cursor that the job must be at  5 recipients in a slice (0: no cut)
 --      6 ticket  7 first line of a slice  8 why nobody can get it, or ''
@@ -21,7 +21,10 @@ if cursor ~= at then return {'moved', cursor, first} end
 
 local now = now_ms()
 local letter, fresh = 'q', 'q'
-if ARGV[8] ~= '' then
+if halt_of(batch) == 'cancelled' then
+  letter = 'k'
+  fresh = 'k' .. seconds_since_creation(batch, now) .. ',' .. why_number(batch, CANCELLED)
+elseif ARGV[8] ~= '' then
   letter = 'f'
   fresh = 'f' .. seconds_since_creation(batch, now) .. ',' .. why_number(batch, ARGV[8])
 end
@@ -38,16 +41,17 @@ for i = 10, #ARGV, 2 do
 end
 redis.call('HSET', jobs, jid .. ':cursor', at + brought)
 
--- What was promised when the batch was enqueued is counted as queued already.
+-- What was promised when the batch was enqueued is counted already: as queued, or as cancelled since.
 local counted = 0
-local promise = redis.call('HMGET', batch, 'promise', 'promised')
+local promise = redis.call('HMGET', batch, 'promise', 'promised', 'promised_as')
 if promise[1] == jid then
   counted = math.min(brought, tonumber(promise[2]))
   redis.call('HINCRBY', batch, 'promised', -counted)
 end
 local delta = {}
 count(delta, letter, #mine)
-count(delta, 'q', -opened - counted)
+count(delta, 'q', -opened)
+count(delta, promise[3] or 'q', -counted)
 redis.call('HINCRBY', batch, 'recipients', #mine - opened - counted)
 book(batch, KEYS[3], ARGV[2], delta, now)
 

@@ -2,13 +2,14 @@
 -- KEYS 1 lease  2 batch  3 ended  4… row hashes
 -- ARGV 1 lease (ms)  2 client/batch  3 incarnation  4 prefix of lease keys  5 a retry's own job (1|0)
 --      6 unknown ones are sent again (1|0)  7 prefix of fields  8… pairs of row hash (from 1) and contact
--- Returns {'lost'} | {'expired'} | {'ok', answer, …}, one answer a recipient:
+-- Returns {'lost'} | {'expired'} | {'paused'} | {'cancelled'} | {'ok', answer, …}, one answer a recipient:
 --      'claimed <attempts> <seconds since the first deferral>' | 'settled' | 'deferred' (another job's)
 --      | 'busy' (another living incarnation's) | 'unknown' | 'missing'
 if redis.call('PEXPIRE', KEYS[1], ARGV[1]) == 0 then return {'lost'} end
 local batch, inc, now = KEYS[2], ARGV[3], now_ms()
-local expires = redis.call('HGET', batch, 'expires')
-if expires and tonumber(expires) <= now then return {'expired'} end
+local says = redis.call('HMGET', batch, 'expires', 'halt')
+if says[2] then return {says[2]} end
+if says[1] and tonumber(says[1]) <= now then return {'expired'} end
 local since = seconds_since_creation(batch, now)
 local delta, answers, resend = {}, {'ok'}, ARGV[6] == '1'
 

@@ -1,9 +1,16 @@
 -- Turns a claimed ticket into the batch's next slice and sends the ticket to the tail while slices are left.
--- KEYS 1 lease  2 own list  3 queue  4 side list  5 batch
+-- That of a paused batch is parked instead; for a cancelled batch no slice is left.
+-- KEYS 1 lease  2 own list  3 queue  4 side list  5 batch  6 parked
 -- ARGV 1 lease (ms)  2 ticket
 -- Returns {'lost'} | {'gone'} (the claim is not ours) | {'empty'} | {'ok', slice}
 if redis.call('PEXPIRE', KEYS[1], ARGV[1]) == 0 then return {'lost'} end
 if redis.call('LREM', KEYS[2], 1, ARGV[2]) == 0 then return {'gone'} end
+local halt = halt_of(KEYS[5])
+if halt == 'paused' then
+  redis.call('RPUSH', KEYS[6], ARGV[2])
+  return {'empty'}
+end
+if halt == 'cancelled' then redis.call('DEL', KEYS[4]) end
 local slice = redis.call('LPOP', KEYS[4])
 if slice then redis.call('LPUSH', KEYS[2], slice) end
 if redis.call('LLEN', KEYS[4]) > 0 then

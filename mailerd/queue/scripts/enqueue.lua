@@ -1,5 +1,5 @@
 -- Registers a batch and pushes its job, once per batch.
--- KEYS 1 queue  2 batch  3 tombstone  4 clients of each batch id  5 index of batches
+-- KEYS 1 queue  2 batch  3 tombstone  4 clients of each batch id  5 index of batches  6 that of the client
 -- ARGV 1 raw  2 jid  3 digest  4 recipients  5 template  6 variables  7 buckets  8 expires (ms or '')
 --      9 token of the request  10 client id  11 batch id  12 longest queue (0: any)
 -- Returns {admission, recipients}: queued, replayed, conflict, foreign or full. The same token again is the
@@ -20,10 +20,7 @@ end
 local longest = tonumber(ARGV[12])
 if longest > 0 and redis.call('LLEN', KEYS[1]) >= longest then return {'full', 0} end
 local now = now_ms()
-redis.call('HSET', KEYS[2], 'created', now, 'template', ARGV[5], 'variables', ARGV[6], 'buckets', ARGV[7],
-  'digest', ARGV[3], 'request', ARGV[9], 'recipients', ARGV[4], 'queued', ARGV[4],
-  'promised', ARGV[4], 'promise', ARGV[2])
-if ARGV[8] ~= '' then redis.call('HSET', KEYS[2], 'expires', ARGV[8]) end
-note_batch(KEYS[4], KEYS[5], ARGV[10], ARGV[11], now)
+register(KEYS[2], now, ARGV[5], ARGV[6], ARGV[7], ARGV[3], ARGV[9], ARGV[4], ARGV[2], ARGV[8])
+note_batch(KEYS[4], KEYS[5], KEYS[6], ARGV[10], ARGV[11], now)
 redis.call('LPUSH', KEYS[1], ARGV[1])
 return {'queued', tonumber(ARGV[4])}

@@ -1,7 +1,7 @@
 -- Deletes an ended batch's record. Its tombstone answers replays and keeps late foreign jobs from mailing
 -- everybody again; its rows, unreachable from here on, are left to the janitor as debris.
 -- KEYS 1 batch  2 tombstone  3 clients of each batch id  4 index of batches  5 ended  6 templates
---      7 users of each template  8 side list  9 debris
+--      7 users of each template  8 side list  9 debris  10 the client's index of batches
 -- ARGV 1 client id  2 batch id  3 how long the tombstone stands (ms)  4 ended before (ms)
 -- Returns 1, or 0: it was opened again in the meantime. The ZREM comes first so that the script, which makes
 --      room, passes when Redis is full.
@@ -25,5 +25,6 @@ else
   redis.call('HDEL', KEYS[3], ARGV[2])
 end
 redis.call('ZREM', KEYS[4], tag)
+redis.call('ZREM', KEYS[10], tag)
 redis.call('DEL', KEYS[1], KEYS[8])
 return 1

@@ -6,12 +6,14 @@
 --      5-7 the small job of those deferred: id, payload, delay (ms)
 --      8-9 the small job of those that turn out never handed over: id, payload
 --      10 prefix of fields  11… quadruples of row hash (from 1), contact, state letter, reason
--- Returns how many rows were changed. Letter q releases a claim; u says that the answer is lost.
+-- Returns how many rows were changed. Letter q releases a claim; u says that the answer is lost. Whoever would
+-- be tried again is cancelled with its batch.
 local lives = redis.call('PEXPIRE', KEYS[1], ARGV[1]) == 1
 local batch, inc, now = KEYS[2], ARGV[3], now_ms()
 local since = seconds_since_creation(batch, now)
-local delta, changed, deferred, reopened = {}, 0, false, false
+local delta, changed, deferred, reopened, moved = {}, 0, false, false, false
 
+local cancelled = halt_of(batch) == 'cancelled'
 local lease_prefix = string.sub(KEYS[1], 1, #KEYS[1] - #inc)
 
 -- The letter that the row gets, or nothing. One that a dead incarnation had in hand may have been handed over:
@@ -38,9 +40,11 @@ for i = 11, #ARGV, 4 do
   local key, field = KEYS[6 + tonumber(ARGV[i])], ARGV[10] .. ARGV[i + 1]
   local old = redis.call('HGET', key, field)
   local row = old and parse_row(old)
-  local to = row and becomes(row, ARGV[i + 2])
+  local to, reason = row and becomes(row, ARGV[i + 2]), ARGV[i + 3]
+  if cancelled and (to == 'q' or to == 'd') then to, reason = 'k', CANCELLED end
   if to then
-    redis.call('HSET', key, field, value(row, to, ARGV[i + 3]))
+    redis.call('HSET', key, field, value(row, to, reason))
+    moved = moved or to ~= 'q'
     count(delta, row.letter, -1)
     count(delta, to, 1)
     changed = changed + 1
@@ -52,6 +56,7 @@ if deferred then put_aside(KEYS[5], KEYS[6], ARGV[5], ARGV[6], now + tonumber(AR
 if reopened then put_aside(KEYS[5], KEYS[6], ARGV[8], ARGV[9], now) end
 if changed > 0 then
   book(batch, KEYS[3], ARGV[2], delta, now)
+  if moved then redis.call('HDEL', batch, 'waiting_for') end
   if ARGV[4] ~= '' then redis.call('HDEL', KEYS[4], ARGV[4] .. ':deaths') end
 end
 return changed

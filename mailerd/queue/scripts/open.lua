@@ -1,10 +1,12 @@
 -- Opens the batch of a claimed job: registers it if a foreign job brings a new one, and reads what a worker
 -- needs to know of it.
--- KEYS 1 lease  2 batch  3 tombstone  4 clients of each batch id  5 index of batches  6 jobs
+-- KEYS 1 lease  2 batch  3 tombstone  4 clients of each batch id  5 index of batches  6 that of the client
+--      7 jobs
 -- ARGV 1 lease (ms)  2 jid  3 client id  4 batch id
 --      and for a job, not for a slice: 5 template  6 variables  7 buckets  8 expires (ms or '')
 -- Returns {'lost'} | {'gone'} (no such batch) | {'ended'} (long ago: deleted, a tombstone stands)
---      | {'ok', template, variables, buckets, created (ms), template digest or '', deaths, agrees (1|0)}
+--      | {'ok', template, variables, buckets, created (ms), template digest or '', deaths, agrees (1|0),
+--      'paused', 'cancelled' or ''}
 if redis.call('PEXPIRE', KEYS[1], ARGV[1]) == 0 then return {'lost'} end
 local known = redis.call('HMGET', KEYS[2], 'template', 'variables', 'buckets', 'created', 'pinned')
 if not known[4] then
@@ -14,9 +16,9 @@ if not known[4] then
   redis.call('HSET', KEYS[2], 'created', now, 'template', ARGV[5], 'variables', ARGV[6], 'buckets', ARGV[7],
     'recipients', 0)
   if ARGV[8] ~= '' then redis.call('HSET', KEYS[2], 'expires', ARGV[8]) end
-  note_batch(KEYS[4], KEYS[5], ARGV[3], ARGV[4], now)
+  note_batch(KEYS[4], KEYS[5], KEYS[6], ARGV[3], ARGV[4], now)
   known = {ARGV[5], ARGV[6], ARGV[7], tostring(now), false}
 end
-local deaths = redis.call('HGET', KEYS[6], ARGV[2] .. ':deaths') or '0'
+local deaths = redis.call('HGET', KEYS[7], ARGV[2] .. ':deaths') or '0'
 local agrees = (#ARGV < 8 or (known[1] == ARGV[5] and known[2] == ARGV[6])) and 1 or 0
-return {'ok', known[1], known[2], known[3], known[4], known[5] or '', deaths, agrees}
+return {'ok', known[1], known[2], known[3], known[4], known[5] or '', deaths, agrees, halt_of(KEYS[2])}

@@ -83,10 +83,26 @@ local function forget_job(jobs, jid)
   redis.call('HDEL', jobs, jid .. ':cursor', jid .. ':deaths', jid .. ':returned')
 end
 
--- Makes a new batch findable: by its id alone, and by age.
-local function note_batch(clients, index, client, batch_id, now)
+-- Makes a new batch findable: by its id alone, and by age among all and among its client's.
+local function note_batch(clients, index, own_index, client, batch_id, now)
   local others = redis.call('HGET', clients, batch_id)
   redis.call('HSET', clients, batch_id, others and (others .. ' ' .. client) or client)
   redis.call('ZADD', index, now, client .. '/' .. batch_id)
+  redis.call('ZADD', own_index, now, client .. '/' .. batch_id)
 end
+
+-- The record of a batch that is enqueued: its recipients are promised by that job until it is admitted.
+local function register(batch, now, template, variables, buckets, digest, request, recipients, jid, expires)
+  redis.call('HSET', batch, 'created', now, 'template', template, 'variables', variables, 'buckets', buckets,
+    'digest', digest, 'request', request, 'recipients', recipients, 'queued', recipients,
+    'promised', recipients, 'promise', jid)
+  if expires ~= '' then redis.call('HSET', batch, 'expires', expires) end
+end
+
+-- What an operator has said of the batch: 'paused', 'cancelled' or ''.
+local function halt_of(batch)
+  return redis.call('HGET', batch, 'halt') or ''
+end
+
+local CANCELLED = 'the batch was cancelled'
 

@@ -3,10 +3,11 @@
 -- ARGV 1 client/batch  2 from letter  3 to letter (s, f or q)  4 reason, or for q only rows with this reason ('': any)
 --      5-6 small job of those that go back to q: id ('': they have a job) and payload
 --      7 prefix of fields  8… pairs of row hash (from 1) and contact
--- Returns how many rows were changed.
+-- Returns how many rows were changed; nobody of a cancelled batch is opened again.
 local batch, from, to, now = KEYS[1], ARGV[2], ARGV[3], now_ms()
 local since = seconds_since_creation(batch, now)
 local delta, changed = {}, 0
+if to == 'q' and halt_of(batch) == 'cancelled' then return 0 end
 local only = from ~= 'u' and ARGV[4] ~= '' and (redis.call('HGET', batch, 'why:' .. ARGV[4]) or 'none')
 for i = 8, #ARGV, 2 do
   local key, field = KEYS[4 + tonumber(ARGV[i])], ARGV[7] .. ARGV[i + 1]
