@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from mailerd.cli.configuration import config_option, configuration, configuration_file
 from mailerd.cli.output import printable
 from mailerd.config import Config, scrub
-from mailerd.config.model import keys
+from mailerd.config.model import ApiKey, keys
 from mailerd.errors import EXIT_CLEAN, EXIT_CONFIGURATION, ConfigurationError
 
 
@@ -108,6 +108,8 @@ def _showable(value: Any) -> Any:
             return scrub(secret) if "://" in secret else "***" if secret else ""
         case Path() | None:
             return _text(value)
+        case (ApiKey(), *_):
+            return [f"{key.client_id}:***" for key in value]
         case _:
             return value
 

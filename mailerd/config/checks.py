@@ -52,10 +52,12 @@ def _ca_file(config: Config) -> Iterator[Problem]:
 
 
 def _api_host(config: Config) -> Iterator[Problem]:
-    if config.api.enabled and not config.api.socket and not is_loopback(config.api.host):
+    api = config.api
+    if api.enabled and not api.keys and not api.socket and not is_loopback(api.host):
         yield Problem(
             "api.host",
-            f"must be a loopback address as long as no [[api.keys]] guard the door, not {config.api.host}",
+            f"must be a loopback address as long as no [[api.keys]] guard the door, not {api.host}: "
+            "mailerd key create CLIENT makes one",
         )
 
 

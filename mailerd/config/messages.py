@@ -14,6 +14,7 @@ from mailerd.config.names import suggestion
 from mailerd.errors import Problem
 
 _WORDS = {
+    "missing": "is missing",
     "int_type": "must be a whole number",
     "int_parsing": "must be a whole number",
     "int_from_float": "must be a whole number",
@@ -36,11 +37,18 @@ def problem_of(detail: Any, origins: Mapping[str, str]) -> Problem:
     """The problem that one entry of pydantic's ``errors()`` tells, with the source of the wrong value."""
     section, key = ([*map(str, detail["loc"]), ""])[:2]
     path = ".".join(map(str, detail["loc"]))
+    if detail["type"] == "extra_forbidden" and len(detail["loc"]) > 2:  # noqa: PLR2004 - section and key
+        return Problem(path, "is nothing that a key has: client_id and sha256")
     if detail["type"] == "extra_forbidden":
         kind = "setting" if key else "section"
         return Problem(path, f"is no {kind}{suggestion(section, key)}")
     origin = origins.get(f"{section}.{key}")
-    return Problem(path, _sentence(detail, is_secret(section, key)) + (f" (from {origin})" if origin else ""))
+    return Problem(path, _sentence(detail, _may_be_secret(section, key)) + (f" (from {origin})" if origin else ""))
+
+
+def _may_be_secret(section: str, key: str) -> bool:
+    # Somebody may have put a token where its SHA-256 belongs.
+    return is_secret(section, key) or (section, key) == ("api", "keys")
 
 
 def _sentence(detail: Any, secret: bool) -> str:

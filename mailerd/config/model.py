@@ -16,6 +16,10 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from mailerd.config.urls import check_redis_url, is_loopback
 
+EVERY_CLIENT = "*"
+
+_CLIENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")
+_SHA256 = re.compile("[0-9a-f]{64}")
 _TLS_PORTS = {"starttls": 587, "implicit": 465, "none": 25}
 _WORD = r"""[^\s\x00-\x1f\x7f<>()\[\]@,;:"\\]+"""
 _BARE = re.compile(rf"{_WORD}@{_WORD}")
@@ -42,6 +46,33 @@ def _empty_is_none(value: Any) -> Any:
 def _numbers(value: Any) -> Any:
     # An environment variable has no lists: 60,300,900.
     return value.strip("[] ").split(",") if isinstance(value, str) else value
+
+
+def _keys(value: Any) -> Any:
+    # client:sha256,client:sha256
+    if not isinstance(value, str):
+        return value
+    pairs = (pair.partition(":") for pair in value.split(",") if pair.strip())
+    return [{"client_id": client.strip(), "sha256": digest.strip()} for client, _, digest in pairs]
+
+
+def _client_or_all(value: str) -> str:
+    if value != EVERY_CLIENT and not _CLIENT.fullmatch(value):
+        raise ValueError(f'must be a client id, or "{EVERY_CLIENT}" for a key that opens every client\'s')
+    return value
+
+
+def _sha256(value: SecretStr) -> SecretStr:
+    digest = value.get_secret_value().lower()
+    if not _SHA256.fullmatch(digest):
+        raise ValueError("must be the 64 hex digits that mailerd key create prints, not the token itself")
+    return SecretStr(digest)
+
+
+def _all_different(keys: tuple[ApiKey, ...]) -> tuple[ApiKey, ...]:
+    if len({key.sha256.get_secret_value() for key in keys}) < len(keys):
+        raise ValueError("has one sha256 twice: every key needs a token of its own")
+    return keys
 
 
 def _expanded(path: Path) -> Path:
@@ -138,6 +169,13 @@ class Workers(Section):
     max_memory_mb: Count = 100
 
 
+class ApiKey(Section):
+    """Who may come in: the bearer of the token with this SHA-256 acts for this client, or for every one."""
+
+    client_id: Annotated[str, AfterValidator(_client_or_all)]
+    sha256: Annotated[SecretStr, AfterValidator(_sha256)]
+
+
 class Api(Section):
     """The HTTP door."""
 
@@ -147,6 +185,7 @@ class Api(Section):
     socket: OptionalPath = None
     threads: Annotated[Positive, Field(le=64)] = 4
     max_body_mb: Annotated[Positive, Field(le=512)] = 8
+    keys: Annotated[tuple[ApiKey, ...], BeforeValidator(_keys), AfterValidator(_all_different)] = ()
 
 
 class Contacts(Section):

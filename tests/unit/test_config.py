@@ -16,6 +16,8 @@ from mailerd.errors import ConfigurationError
 
 SENDING = '[mail]\ntransport = "smtp"\nfrom = "a@example.com"\n[smtp]\nhost = "mx"\n'
 
+KEY = f"[[api.keys]]\nclient_id = 'shop'\nsha256 = '{'ab' * 32}'\n"
+
 
 class Place:
     """A working directory with a configuration in it, and an environment."""
@@ -177,7 +179,8 @@ def test_all_problems_of_all_sources_at_once(place: Place) -> None:
             "workers.connections: must be a whole number, not 2.5",
             "mail.retry_delays.1: must be more than 0, not 0",
             "api.port: must be a whole number, not 'http' (from MAILERD_API__PORT)",
-            "api.host: must be a loopback address as long as no [[api.keys]] guard the door, not 0.0.0.0",
+            "api.host: must be a loopback address as long as no [[api.keys]] guard the door, not 0.0.0.0: "
+            "mailerd key create CLIENT makes one",
             "log.addresses: must be true or false, not 'perhaps' (from MAILERD_LOG__ADDRESSES)",
             "redis.url: must be a redis://, rediss:// or unix:// URL",
             'mail.transport: must be set where [smtp] is given: "smtp" to send, "none" to send nothing',
@@ -202,6 +205,12 @@ def test_all_problems_of_all_sources_at_once(place: Place) -> None:
         (SENDING + "password='p'", "smtp.username: must be set where smtp.password is"),
         (SENDING + "ca_file='/nowhere/ca.pem'", "smtp.ca_file: cannot read /nowhere/ca.pem"),
         ("[api]\nhost='example.com'", "api.host: must be a loopback address"),
+        ("[[api.keys]]\nclient_id='x'", "api.keys.0.sha256: is missing"),
+        ("[[api.keys]]\nclient_id='x'\nsha256='tok-en'", "api.keys.0.sha256: must be the 64 hex digits"),
+        (KEY + "token='x'", "api.keys.0.token: is nothing that a key has"),
+        (KEY + KEY, "api.keys: has one sha256 twice"),
+        (KEY.replace("shop", "a b"), "api.keys.0.client_id: must be a client id"),
+        ("[api]\nkeys=5", "api.keys: must be a list"),
         ("[contacts]\nquery='SELECT 1'", "contacts.query: must say which contacts"),
         ("[contacts]\nurl='contacts.db'", "contacts.url: must be a database URL"),
         ("[queue]\nname='{x}'", "queue.name: must be 1 to 64 of"),
@@ -227,7 +236,6 @@ def test_what_does_not_fit_is_told(place: Place, toml: str, problem: str) -> Non
         ("[ses]\nregion = 'eu-west-1'", "ses.region"),
         ("[limits]\nper_second = 5", "limits.per_second"),
         ("[limits.clients]\nx = 5", "limits"),
-        ("[[api.keys]]\nclient_id = 'x'", "api.keys"),
     ],
 )
 def test_settings_of_later_versions_are_not_ignored(place: Place, toml: str, field: str) -> None:
@@ -243,6 +251,24 @@ def test_defaults_of_later_settings_are_taken(place: Place) -> None:
     toml = "[redis]\nreplicas = 0\n[api]\nkeys = []\n[limits]\n[ses]\nregion = ''\n"
 
     assert place.load(toml, {"MAILERD_REDIS__REPLICAS": "0"}) == Config()
+
+
+def test_keys_of_the_api(place: Place) -> None:
+    """Keys come from the file or from one variable, for a client or for every one; they free the host."""
+    toml = "[api]\nhost = '0.0.0.0'\n" + KEY + KEY.replace("ab" * 32, "CD" * 32)
+    keys = [(key.client_id, key.sha256.get_secret_value()) for key in place.load(toml).api.keys]
+    assert keys == [("shop", "ab" * 32), ("shop", "cd" * 32)]
+    environ = {"MAILERD_API__KEYS": f"club:{'ef' * 32}, *:{'01' * 32}"}
+    api = place.load(toml, environ).api
+    assert [key.client_id for key in api.keys] == ["club", "*"]
+    assert "ef" * 32 not in repr(api)
+
+
+def test_a_token_in_place_of_its_digest_is_not_shown(place: Place) -> None:
+    """Whoever pastes the token itself reads what to do, and not the token."""
+    [problem] = place.problems("", {"MAILERD_API__KEYS": "shop:hunter2"})
+    assert "64 hex digits" in problem
+    assert "hunter2" not in problem
 
 
 def test_api_host_is_free_behind_a_socket_or_when_off(place: Place) -> None:
