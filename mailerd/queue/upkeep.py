@@ -43,6 +43,16 @@ class Upkeep:
             waiting: int = self._client.llen(self._keys.queue)
         return waiting
 
+    def tend(self) -> None:
+        """Bring back what is due and finish what operators began; two reads when there is nothing to do."""
+        with translated():
+            look = self._client.pipeline(transaction=False)
+            aside, swept = look.zrange(self._keys.retry, 0, 0).lindex(self._keys.sweeps, 0).execute()
+        if aside:
+            self.promote()
+        if swept:
+            self.sweep()
+
     def promote(self) -> int:
         """Bring back what is due; how many jobs."""
         keys = [self._keys.queue, self._keys.retry, self._keys.later]
@@ -77,8 +87,12 @@ class Upkeep:
         """Reap every registered incarnation without a lease: dead hosts, and what nobody reported."""
         with translated():
             names = [name.decode() for name in self._client.hkeys(self._keys.workers)]
+            look = self._client.pipeline(transaction=False)
+            for name in names:
+                look.exists(self._keys.lease(name))
+            lapsed = [name for name, lives in zip(names, look.execute(), strict=True) if not lives]
         reaped = 0
-        for name in names:
+        for name in lapsed:
             returned = self.reap(name, died=True)
             if returned >= 0:
                 reaped += 1

@@ -57,10 +57,9 @@ class Janitor:
         upkeep = Upkeep(self._client, self._keys, config)
         self._upkeep = upkeep
         self._chores = [
-            _Chore(upkeep.promote, 0.5),
-            _Chore(upkeep.sweep, 0.5),
+            _Chore(upkeep.tend, 0.9),
             _Chore(self._look, 5.0),
-            _Chore(upkeep.reap_lapsed, 4.0),
+            _Chore(upkeep.reap_lapsed, 4.5),
             _Chore(upkeep.visit_graves, 60.0),
             _Chore(upkeep.forget_old_batches, 3600.0),
         ]
