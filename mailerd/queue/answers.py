@@ -32,7 +32,8 @@ class OpenBatch:
     A batch as its workers need it. ``agrees``: the job has the batch's template and variables.
 
     ``pinned`` is the digest of the template that it is sent with, empty until its first claim; ``deaths``
-    is how many workers in a row died with this job in hand and nobody settled.
+    is how many workers in a row died with this job in hand and nobody settled; ``waited`` is how long ago it
+    was enqueued (seconds), where this is the job that it was enqueued with.
     """
 
     batch: Batch
@@ -42,6 +43,7 @@ class OpenBatch:
     deaths: int
     agrees: bool
     halt: Halt = Halt.NONE
+    waited: float | None = None
 
 
 class Claimed(StrEnum):

@@ -67,6 +67,8 @@ class Keys:
         self.template_users = self._prefix + "templates:users"
         self.debris = self._prefix + "debris"
         self.sweeps = self._prefix + "sweeps"
+        self.totals = self._prefix + "totals"
+        self.attention = self._prefix + "attention"
         self.unused = self._prefix + "unused"
         self.lease_prefix = self._prefix + "lease:"
 

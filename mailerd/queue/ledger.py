@@ -71,10 +71,11 @@ class Ledger:
         what, *facts = self._run("open", keys, [jid, client_id, batch_id, *new])
         if what != b"ok":
             return Opening(what.decode())
-        template, variables, buckets, _created, pinned, deaths = (fact.decode() for fact in facts[:6])
+        template, variables, buckets, waited, pinned, deaths = (fact.decode() for fact in facts[:6])
         batch = Batch(client_id, batch_id, int(buckets))
         halt = Halt(facts[7].decode())
-        return OpenBatch(batch, template, variables, pinned, int(deaths), bool(facts[6]), halt)
+        since = int(waited) / 1000 if waited else None
+        return OpenBatch(batch, template, variables, pinned, int(deaths), bool(facts[6]), halt, since)
 
     def admit(
         self,
@@ -129,14 +130,16 @@ class Ledger:
             packed: bytes | None = self._client.hget(self._keys.templates, digest)  # type: ignore[assignment] # sync
         return packed
 
-    def pin(self, batch: Batch, digest: str, packed: bytes, unknown: str) -> tuple[str, bytes]:
+    def pin(
+        self, batch: Batch, digest: str, packed: bytes, unknown: str, domain: str = ""
+    ) -> tuple[str, bytes]:
         """
         Pin the batch to this template and its policy for unknown outcomes, unless it is pinned.
 
-        Returns what it is pinned to. Raises ``LeaseLost``.
+        ``domain`` is that of the batch's Message-IDs, for whoever looks at its recipients. Returns what it is pinned to. Raises ``LeaseLost``.
         """
         keys = [self._keys.batch(batch.tag), self._keys.templates, self._keys.template_users]
-        _, pinned, kept = self._run("pin", keys, [digest, packed, unknown])
+        _, pinned, kept = self._run("pin", keys, [digest, packed, unknown, domain])
         return pinned.decode(), kept
 
     def claim(

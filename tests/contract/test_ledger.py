@@ -298,8 +298,9 @@ def test_the_age_counts_from_the_first_deferral(bench: LedgerBench) -> None:
     worker, batch = admitted(bench, 1)
     bench.client.hset(bench.keys.batch("shop/b1"), ":c0", "d10,1,4,10")
     bench.client.hincrby(bench.keys.batch("shop/b1"), "created", -100_000)
-    bench.client.hincrby(bench.keys.batch("shop/b1"), "queued", -1)
-    bench.client.hincrby(bench.keys.batch("shop/b1"), "deferred", 1)
+    for counters in (bench.keys.batch("shop/b1"), bench.keys.totals):
+        bench.client.hincrby(counters, "queued", -1)
+        bench.client.hincrby(counters, "deferred", 1)
 
     for attempts, kind in [(4, Kind.WITHHELD), (4, Kind.DEFERRED), (5, Kind.BLOCKED), (5, Kind.DEFERRED)]:
         [answer] = worker.ledger.claim(batch, ["c0"], retry=True, resend=False) or []

@@ -12,7 +12,7 @@ import redis
 from mailerd.clock import Clock, Stop, SystemClock
 from mailerd.config import Config
 from mailerd.job import EmailJob
-from mailerd.outcome import Kind, Outcome, State
+from mailerd.outcome import OPEN, Kind, Outcome, State
 from mailerd.queue.answers import Booking, Halt, OpenBatch
 from mailerd.queue.batches import Batches
 from mailerd.queue.claims import Claim, Claims
@@ -22,6 +22,7 @@ from mailerd.queue.enqueue import Enqueuer
 from mailerd.queue.keys import Batch, Keys
 from mailerd.queue.lease import Lease, register
 from mailerd.queue.ledger import Ledger
+from mailerd.queue.metrics import Metrics
 from mailerd.queue.payloads import Ticket, job_id
 from mailerd.queue.rows import STATES
 from mailerd.queue.scripts import run
@@ -176,6 +177,7 @@ class LedgerBench:
 
     def assert_conserved(self, batch: str = "b1", client: str = "shop") -> None:
         """Counters, rows and promises of a batch agree with each other."""
+        self.assert_totals()
         record = self.record(batch, client)
         if not record:
             return
@@ -190,6 +192,20 @@ class LedgerBench:
         if rows:
             ended = self.client.zscore(self.keys.ended, f"{client}/{batch}")
             assert ("finished" in record) == (opened == 0) == (ended is not None), record
+
+    def assert_totals(self) -> None:
+        """The queue's totals are what one finds by asking every batch."""
+        figures = Metrics(self.client, self.keys).read()
+        tags = [tag.decode() for tag in self.client.zrange(self.keys.batches, 0, -1)]
+        each: Counter[str] = Counter()
+        asking = 0
+        for client, _, batch in (tag.partition("/") for tag in tags):
+            counts = self.counts(batch, client)
+            each.update(counts)
+            asking += bool(counts.get("unknown")) and not any(counts.get(state) for state in OPEN)
+        assert {str(state): number for state, number in figures.recipients.items() if number} == each
+        assert figures.conservation_gap == 0
+        assert figures.batches_needing_attention == asking
 
     def tickets(self, batch: str = "b1", client: str = "shop") -> int:
         """How many tickets of the batch there are, on the queue and in hands."""

@@ -52,7 +52,7 @@ local delta = {}
 count(delta, letter, #mine)
 count(delta, 'q', -opened)
 count(delta, promise[3] or 'q', -counted)
-redis.call('HINCRBY', batch, 'recipients', #mine - opened - counted)
+add(batch, 'recipients', #mine - opened - counted)
 book(batch, KEYS[3], ARGV[2], delta, now)
 
 local size = tonumber(ARGV[5])

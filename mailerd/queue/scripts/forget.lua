@@ -26,5 +26,10 @@ else
 end
 redis.call('ZREM', KEYS[4], tag)
 redis.call('ZREM', KEYS[10], tag)
+redis.call('SREM', of_queue(KEYS[1], 'attention'), tag)
+add_to_total(KEYS[1], 'recipients', 0 - (batch[3] or 0))
+for _, state in pairs(STATE) do
+  add_to_total(KEYS[1], state, 0 - (redis.call('HGET', KEYS[1], state) or 0))
+end
 redis.call('DEL', KEYS[1], KEYS[8])
 return 1

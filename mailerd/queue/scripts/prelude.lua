@@ -50,13 +50,35 @@ local function count(delta, letter, n)
   delta[letter] = (delta[letter] or 0) + n
 end
 
+-- A key of the batch's queue: "totals" counts the recipients of all batches that are kept, by state and as accepted
+-- ("recipients"); "attention" holds the batches in which only unknown ones are left.
+local function of_queue(batch, name)
+  return string.match(batch, '^{[^}]+}:') .. name
+end
+
+local function add_to_total(batch, counter, n)
+  local totals = of_queue(batch, 'totals')
+  if redis.call('HINCRBY', totals, counter, n) == 0 then redis.call('HDEL', totals, counter) end
+end
+
+-- Adds to a counter of the batch and to that of the queue.
+local function add(batch, counter, n)
+  redis.call('HINCRBY', batch, counter, n)
+  add_to_total(batch, counter, n)
+end
+
 -- Books the changes of the counters; notes when the last open recipient is gone, or when one opens again.
 local function book(batch, ended, tag, delta, now)
   for letter, n in pairs(delta) do
-    if n ~= 0 then redis.call('HINCRBY', batch, STATE[letter], n) end
+    if n ~= 0 then add(batch, STATE[letter], n) end
   end
-  local open = redis.call('HMGET', batch, 'queued', 'sending', 'deferred', 'finished')
+  local open = redis.call('HMGET', batch, 'queued', 'sending', 'deferred', 'finished', 'unknown')
   local left = tonumber(open[1] or 0) + tonumber(open[2] or 0) + tonumber(open[3] or 0)
+  if left == 0 and tonumber(open[5] or 0) > 0 then
+    redis.call('SADD', of_queue(batch, 'attention'), tag)
+  elseif open[5] then
+    redis.call('SREM', of_queue(batch, 'attention'), tag)
+  end
   if left == 0 and not open[4] then
     redis.call('HSET', batch, 'finished', now)
     redis.call('HDEL', batch, 'waiting_for')
@@ -94,8 +116,9 @@ end
 -- The record of a batch that is enqueued: its recipients are promised by that job until it is admitted.
 local function register(batch, now, template, variables, buckets, digest, request, recipients, jid, expires)
   redis.call('HSET', batch, 'created', now, 'template', template, 'variables', variables, 'buckets', buckets,
-    'digest', digest, 'request', request, 'recipients', recipients, 'queued', recipients,
-    'promised', recipients, 'promise', jid)
+    'digest', digest, 'request', request, 'promised', recipients, 'promise', jid)
+  add(batch, 'recipients', recipients)
+  add(batch, 'queued', recipients)
   if expires ~= '' then redis.call('HSET', batch, 'expires', expires) end
 end
 
