@@ -123,7 +123,8 @@ def parse_json(raw: bytes) -> Any:
         raise NotJson(f"not JSON: {error}") from None
     if raw.count(b"[") + raw.count(b"{") > MAX_NESTING and _nests_too_deep(value):
         raise NotJson(_TOO_DEEP)
-    if b"\\u" in raw and _SURROGATE_ESCAPE.search(raw) and _SURROGATE.search(json.dumps(value, ensure_ascii=False)):
+    doubtful = b"\\u" in raw and _SURROGATE_ESCAPE.search(raw)
+    if doubtful and _SURROGATE.search(json.dumps(value, ensure_ascii=False)):
         raise NotJson("not JSON that we take: a string holds half a surrogate pair")
     return value
 

@@ -110,7 +110,7 @@ class Composer:
         from_line, from_address = _configured("mail.from", settings.from_ or mail.from_)
         self._client_id = client_id
         self._batch_id = batch_id
-        self._domain = from_address.rpartition("@")[2]
+        self._domain = message_id_domain(mail, settings)
         self._sender = from_address
         if mail.envelope_from:
             self._sender = _configured("mail.envelope_from", mail.envelope_from)[1]
@@ -148,6 +148,11 @@ class Composer:
             )
         )
         return Message(self._sender, addressee, content, identity, self._batch_id)
+
+
+def message_id_domain(mail: Mail, settings: MailSettings) -> str:
+    """The domain of a template's Message-IDs: its sender's. Raises ``ConfigurationError`` as ``Composer``."""
+    return _configured("mail.from", settings.from_ or mail.from_)[1].rpartition("@")[2]
 
 
 def message_id(client_id: str, batch_id: str, contact_id: str, domain: str) -> str:

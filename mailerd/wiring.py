@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
 from queue import SimpleQueue
@@ -19,15 +19,19 @@ from setproctitle import setproctitle
 
 from mailerd import embedded
 from mailerd import log as logs
+from mailerd.api.access import Caller, Keyring
 from mailerd.api.app import create_app
+from mailerd.api.ports import Ports
 from mailerd.api.server import Server, serve
 from mailerd.board import Death, Slot
 from mailerd.clock import Clock, Stop, SystemClock
 from mailerd.config import Config
+from mailerd.config.model import EVERY_CLIENT, ApiKey
 from mailerd.daemon import linux, main
 from mailerd.daemon.gate import Gate
 from mailerd.daemon.roles import Roles
 from mailerd.queue import scripts
+from mailerd.queue.actions import Actions
 from mailerd.queue.batches import Batches
 from mailerd.queue.connection import connect
 from mailerd.queue.enqueue import TIMEOUT, Enqueuer
@@ -82,8 +86,17 @@ def open_door(config: Config, sock: socket.socket, gate: Gate, clock: Clock) -> 
     client = connect(config.redis, timeout=TIMEOUT, connect_timeout=TIMEOUT)
     batches = Batches(client, Keys(config.queue.name))
     ready = ReadyGate(gate, Reachability(config, clock))
-    app = create_app(Enqueuer(config), batches, ready, max_body)
+    ports = Ports(Enqueuer(config), Batches(client, keys), Actions(client, keys), ready)
+    app = create_app(ports, keyring(config.api.keys), max_body)
     return serve(app, sock, config.api.threads, gate, max_body, clock)
+
+
+def keyring(keys: Iterable[ApiKey]) -> Keyring:
+    """The keys of the configuration as the door takes them."""
+    return Keyring(
+        (Caller(None if key.client_id == EVERY_CLIENT else key.client_id), key.sha256.get_secret_value())
+        for key in keys
+    )
 
 
 @dataclass(frozen=True, slots=True)

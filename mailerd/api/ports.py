@@ -6,33 +6,55 @@ Pure declarations; ``wiring.py`` hands in what fulfils them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from mailerd.job import EmailJob
-from mailerd.queue.model import BatchView, Enqueued
+from mailerd.outcome import State
+from mailerd.queue.model import Action, BatchPage, BatchState, BatchView, Effect, Enqueued, RecipientPage
 
 
 class Enqueuer(Protocol):
-    """Where jobs go."""
+    """
+    Where jobs go.
+
+    ``request`` is a token unique to this HTTP request: a second try inside it is no replay. Raises
+    ``RedisUnavailable`` or ``RedisRefused`` within a few seconds where Redis does not do it.
+    """
 
     def enqueue(self, job: EmailJob, request: str) -> Enqueued:
-        """
-        Queue the job, or say why not.
+        """Queue the job, or say why not."""
 
-        ``request`` is a token unique to this HTTP request: a second try inside it is no replay. Raises
-        ``RedisUnavailable`` or ``RedisRefused`` within a few seconds where Redis does not do it.
-        """
+    def enqueue_all(self, jobs: Sequence[EmailJob], request: str) -> Sequence[Enqueued]:
+        """Queue jobs of distinct batches, all or none: none where one is neither queued nor replayed."""
 
 
 class Batches(Protocol):
-    """Where batches are looked up."""
+    """
+    Where batches are looked up.
+
+    Raises ``RedisUnavailable`` or ``RedisRefused`` within a few seconds where Redis does not answer, and
+    ``ValueError`` with a sentence where a cursor is none that an earlier page gave.
+    """
 
     def find(self, batch_id: str, client_id: str | None) -> list[BatchView]:
-        """
-        The batches of that id, of one client or of all.
+        """The batches of that id, of one client or of all."""
 
-        Raises ``RedisUnavailable`` or ``RedisRefused`` within a few seconds where Redis does not answer.
-        """
+    def page(self, client_id: str | None, state: BatchState | None, cursor: str, limit: int) -> BatchPage:
+        """Some batches, of one client or of all, in one state or in any."""
+
+    def page_of_recipients(
+        self, client_id: str, batch_id: str, state: State | None, cursor: str, limit: int
+    ) -> RecipientPage:
+        """Some recipients of a batch."""
+
+
+class Actions(Protocol):
+    """Where a whole batch is told what to do."""
+
+    def act(self, action: Action, client_id: str, batch_id: str) -> Effect:
+        """Carry it out. Raises ``RedisUnavailable`` or ``RedisRefused``."""
 
 
 class Gate(Protocol):
@@ -49,3 +71,13 @@ class Gate(Protocol):
     @property
     def reason(self) -> str:
         """Why it is not ready, in words for users."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """All of them."""
+
+    enqueuer: Enqueuer
+    batches: Batches
+    actions: Actions
+    gate: Gate

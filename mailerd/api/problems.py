@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import falcon
@@ -32,9 +32,10 @@ class Refusal(falcon.HTTPError):
         detail: str,
         errors: Iterable[Problem] = (),
         retry_after: int | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
-        headers = None if retry_after is None else {"Retry-After": str(retry_after)}
-        super().__init__(status, description=detail, headers=headers)
+        when = {} if retry_after is None else {"Retry-After": str(retry_after)}
+        super().__init__(status, description=detail, headers={**when, **(headers or {})})
         self.errors = tuple(errors)
 
 

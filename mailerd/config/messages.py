@@ -43,7 +43,8 @@ def problem_of(detail: Any, origins: Mapping[str, str]) -> Problem:
         kind = "setting" if key else "section"
         return Problem(path, f"is no {kind}{suggestion(section, key)}")
     origin = origins.get(f"{section}.{key}")
-    return Problem(path, _sentence(detail, _may_be_secret(section, key)) + (f" (from {origin})" if origin else ""))
+    sentence = _sentence(detail, _may_be_secret(section, key))
+    return Problem(path, sentence + (f" (from {origin})" if origin else ""))
 
 
 def _may_be_secret(section: str, key: str) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 
 import redis
 
+from mailerd.message import message_id
 from mailerd.outcome import OPEN, State
 from mailerd.queue.connection import translated
 from mailerd.queue.keys import Batch, Keys, field_prefix
@@ -26,12 +27,23 @@ from mailerd.queue.model import (
     RecipientView,
     WorkerView,
 )
-from mailerd.queue.rows import parse_row
+from mailerd.queue.rows import Row, parse_row
 
 _FACTS = ("template", "recipients", "created", "finished", "waiting_for", "halt", *State)
 # So many batches are looked at for one page, however few of them are in the state that was asked for.
 LOOKED_AT = 1000
 ROWS_IN_A_PAGE = 1000
+# No mail was made for a recipient in one of these, or at least none that anybody could have got.
+_WITHOUT_MAIL = frozenset(
+    {
+        State.QUEUED,
+        State.INVALID,
+        State.SUPPRESSED,
+        State.CANCELLED,
+        State.EXPIRED,
+        State.DISCARDED,
+    }
+)
 NO_CURSOR = "is no cursor that an earlier page gave"
 
 
@@ -41,7 +53,19 @@ class _Record:
 
     created: float
     buckets: int
+    domain: str  # of its Message-IDs; empty until the template is pinned
     reasons: dict[str, str]
+
+    def view(self, batch: Batch, contact_id: str, row: Row) -> RecipientView:
+        """A row as users see it."""
+        made = self.domain and row.state not in _WITHOUT_MAIL
+        return RecipientView(
+            contact_id,
+            row.state,
+            row.reason,
+            self.created + row.seconds,
+            message_id(batch.client_id, batch.batch_id, contact_id, self.domain) if made else None,
+        )
 
 
 class Batches:
@@ -128,9 +152,7 @@ class Batches:
             for place, (contact_id, value) in enumerate(rows):
                 row = parse_row(value, record.reasons)
                 if state in (None, row.state):
-                    views.append(
-                        RecipientView(contact_id, row.state, row.reason, record.created + row.seconds)
-                    )
+                    views.append(record.view(batch, contact_id, row))
                 if len(views) == limit:
                     return RecipientPage(tuple(views), f"{number}.{skip + place + 1}")
             number, skip = number + 1, 0
@@ -138,14 +160,16 @@ class Batches:
 
     def _record(self, tag: str) -> _Record | None:
         with translated():
-            created, buckets = self._client.hmget(self._keys.batch(tag), "created", "buckets")
+            created, buckets, domain = self._client.hmget(
+                self._keys.batch(tag), "created", "buckets", "domain"
+            )
             if created is None:
                 return None
             reasons = {
                 number.decode(): field.decode().removeprefix("why:")
                 for field, number in self._client.hscan_iter(self._keys.batch(tag), "why:*", 1000)
             }
-        return _Record(int(created) / 1000, int(buckets), reasons)
+        return _Record(int(created) / 1000, int(buckets), (domain or b"").decode(), reasons)
 
     def _rows(self, batch: Batch, number: int) -> list[tuple[str, str]]:
         prefix = field_prefix(batch)

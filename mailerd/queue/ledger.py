@@ -136,7 +136,8 @@ class Ledger:
         """
         Pin the batch to this template and its policy for unknown outcomes, unless it is pinned.
 
-        ``domain`` is that of the batch's Message-IDs, for whoever looks at its recipients. Returns what it is pinned to. Raises ``LeaseLost``.
+        ``domain`` is that of its Message-IDs, for whoever looks at its recipients. Returns what it is
+        pinned to. Raises ``LeaseLost``.
         """
         keys = [self._keys.batch(batch.tag), self._keys.templates, self._keys.template_users]
         _, pinned, kept = self._run("pin", keys, [digest, packed, unknown, domain])

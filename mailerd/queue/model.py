@@ -82,12 +82,27 @@ def rfc_3339(seconds: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RecipientView:
-    """One recipient as users see it; ``time`` is when its state was last set (seconds since 1970)."""
+    """
+    One recipient as users see it; ``time`` is when its state was last set (seconds since 1970).
+
+    ``message_id`` is that of its mail, None as long as none was made.
+    """
 
     contact_id: str
     state: State
     reason: str
     time: float
+    message_id: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The recipient in the fields that the API and the commands show, ready for JSON."""
+        return {
+            "contact_id": self.contact_id,
+            "state": self.state,
+            "reason": self.reason,
+            "message_id": self.message_id,
+            "time": rfc_3339(self.time),
+        }
 
 
 @dataclass(frozen=True, slots=True)

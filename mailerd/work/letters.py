@@ -13,7 +13,7 @@ from typing import TypeVar
 from mailerd.config import Config
 from mailerd.delivery import Letter, variables_of
 from mailerd.errors import TemplateBroken
-from mailerd.message import Composer, MailSettings
+from mailerd.message import Composer, MailSettings, message_id_domain
 from mailerd.outcome import RetryPolicy
 from mailerd.queue.answers import OpenBatch
 from mailerd.queue.ledger import Ledger
@@ -55,7 +55,8 @@ class Letters:
         source = self._folder.load(opened.template_id)
         template = self._templates.get(source.digest) or Template(source)
         unknown = template.settings.unknown or self._mail.unknown
-        digest, packed = ledger.pin(opened.batch, source.digest, source.pack(), unknown)
+        domain = message_id_domain(self._mail, template.settings)
+        digest, packed = ledger.pin(opened.batch, source.digest, source.pack(), unknown, domain)
         if digest == source.digest:
             _keep(self._templates, digest, template)
             return template

@@ -15,7 +15,9 @@ from typing import Any
 
 import pytest
 
+from mailerd.api.access import Keyring
 from mailerd.api.app import create_app
+from mailerd.api.ports import Ports
 from mailerd.api.server import IDLE_GRACE, Server, connection_limit, serve
 from mailerd.clock import SystemClock
 from mailerd.job import EmailJob
@@ -78,7 +80,8 @@ class House:
         self.server = self.serve()
 
     def serve(self) -> Server:
-        app = create_app(self.intake, self.intake, self.gate, MAX_BODY)
+        ports = Ports(self.intake, self.intake, self.intake, self.gate)
+        app = create_app(ports, Keyring(), MAX_BODY)
         self.server = serve(app, self.sock.dup(), THREADS, self.gate, MAX_BODY, self.clock)
         self.servers.append(self.server)
         return self.server

@@ -11,7 +11,9 @@ from uuid import UUID
 import pytest
 from falcon import testing
 
+from mailerd.api.access import Keyring
 from mailerd.api.app import create_app
+from mailerd.api.ports import Ports
 from mailerd.api.waiting import WAITED
 from mailerd.errors import RedisRefused, RedisUnavailable
 from mailerd.job import EmailJob
@@ -61,7 +63,8 @@ class Gate:
 class House:
     def __init__(self) -> None:
         self.intake, self.batches, self.gate = Intake(), Batches(), Gate()
-        self.client = testing.TestClient(create_app(self.intake, self.batches, self.gate, MAX_BODY))
+        ports = Ports(self.intake, self.batches, self.batches, self.gate)
+        self.client = testing.TestClient(create_app(ports, Keyring(), MAX_BODY))
 
     def post(
         self,
