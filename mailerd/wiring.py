@@ -84,7 +84,7 @@ def open_door(config: Config, sock: socket.socket, gate: Gate, clock: Clock) -> 
     """Start the HTTP threads."""
     max_body = config.api.max_body_mb * 2**20
     client = connect(config.redis, timeout=TIMEOUT, connect_timeout=TIMEOUT)
-    batches = Batches(client, Keys(config.queue.name))
+    keys = Keys(config.queue.name)
     ready = ReadyGate(gate, Reachability(config, clock))
     ports = Ports(Enqueuer(config), Batches(client, keys), Actions(client, keys), ready)
     app = create_app(ports, keyring(config.api.keys), max_body)
