@@ -82,38 +82,49 @@ class Control:
 
     def run(self, passed: Mapping[str, socket.socket]) -> int:
         """Serve until something ends it; return the exit code."""
-        self._open_the_door(passed)
-        self._probe()
+        door = self._bind(passed)
+        self._probe(door)
         if not self._stop:
-            self._begin()
+            self._begin(door)
         while self._exit_code is None:
             self._turn(_TURN if self._ready else _QUICK_TURN)
             self._look_around()
             self._announce()
         return self._end()
 
-    def _open_the_door(self, passed: Mapping[str, socket.socket]) -> None:
+    def _bind(self, passed: Mapping[str, socket.socket]) -> socket.socket | None:
         if not self._config.api.enabled:
-            return
+            return None
         door = listener.open_listener(self._config.api, passed, self._config.daemon.state_dir)
+        self._notifier.keep(door, listener.NAME)
+        return door
+
+    def _probe(self, door: socket.socket | None) -> None:
+        """
+        Wait for Redis; with the door open only if it lets us wait.
+
+        Else whoever connects in the first instant would be refused, though all is well.
+        """
+        try:
+            self._roles.probe(self._config, self._stop, lambda: self._open(door))
+        except MailerdError:
+            self._close_the_door(timetable.HTTP_IN_A_HURRY)
+            raise
+
+    def _open(self, door: socket.socket | None) -> None:
+        if door is None or self._server is not None:
+            return
         with signals.blocked():
             self._server = self._roles.serve(self._config, door, self._gate)
         log.info("Server starting on %s", listener.where(door), extra={"event": "server.started"})
-        self._notifier.keep(door, listener.NAME)
 
-    def _probe(self) -> None:
-        try:
-            self._roles.probe(self._config, self._stop)
-        except MailerdError:
-            self._close_the_door(0.0)
-            raise
-
-    def _begin(self) -> None:
+    def _begin(self, door: socket.socket | None) -> None:
         for remains in Board.previous(self._config.daemon.state_dir):
             self._janitor.report(Death(0, remains.incarnation, remains, "in a previous life"))
         with signals.blocked():
             self._janitor.start()
         self._gate.ready, self._gate.reason = True, ""
+        self._open(door)
         self._began_at = self._clock.monotonic()
         self._tree.channel.send(Go())
 
@@ -169,15 +180,19 @@ class Control:
             return
         supervisor = self._tree.supervisor_end()
         if supervisor is not None:
-            how = processes.how_it_ended(supervisor)
-            log.critical("The supervisor is gone: %s", how, extra={"event": "supervisor.lost"})
-            refused = supervisor == EXIT_CONFIGURATION and not self._ready
-            self._exit_code = EXIT_CONFIGURATION if refused else EXIT_INTERNAL
+            self._exit_code = self._lost(supervisor)
         if self._server and (failure := self._server.failed()):
             log.critical("The HTTP server ended: %r", failure, extra={"event": "server.failed"})
             self._exit_code = EXIT_INTERNAL
         if self._janitor.failed:
             self._exit_code = EXIT_INTERNAL
+
+    def _lost(self, supervisor: int) -> int:
+        if supervisor == EXIT_CONFIGURATION and not self._ready:
+            return EXIT_CONFIGURATION  # it has said why
+        how = processes.how_it_ended(supervisor)
+        log.critical("The supervisor is gone: %s", how, extra={"event": "supervisor.lost"})
+        return EXIT_INTERNAL
 
     def _announce(self) -> None:
         now = self._clock.monotonic()

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from signal import Signals
 
-from mailerd.board import Board, Slot, SlotState
+from mailerd.board import Board, Event, Slot, SlotState
 from mailerd.clock import Clock
 from mailerd.config import Config
 from mailerd.daemon import forking, processes, worker
@@ -110,6 +110,7 @@ class Pool:
             slot.close()
             raise
         slot.pid = pid
+        slot.tally.event(Event.BORN)
         self._workers[pid] = Worker(slot, pid, now)
 
     def reap(self) -> list[End]:

@@ -44,16 +44,16 @@ class Roles:
     ``prepare`` runs in the supervisor before any worker is forked, and again for each new configuration; it
     does what all workers would do first, leaves no thread and no connection behind, and returns a worker's
     life. It raises ``ConfigurationError``. ``serve`` starts the HTTP threads in main. ``probe`` blocks in
-    main until Redis is there or ``stop`` is raised; it raises ``RedisNotReachable`` or ``RedisRefused``.
-    ``housekeep`` is the janitor's thread in main: it settles every death it is handed, calls
-    ``Board.forget`` for each, and, once ``stop`` is raised, which a None in the queue announces, returns as
-    soon as the queue is empty. ``describe`` is a few words for the service manager and must not block.
-    ``reload`` reads the configuration again and raises ``ConfigurationError``.
+    main until Redis is there or ``stop`` is raised, and calls back once when it has to wait; it raises
+    ``RedisNotReachable`` or ``RedisRefused``. ``housekeep`` is the janitor's thread in main: it settles
+    every death it is handed, calls ``Board.forget`` for each, and, once ``stop`` is raised, which a None in
+    the queue announces, returns as soon as the queue is empty. ``describe`` is a few words for the service
+    manager and must not block. ``reload`` reads the configuration again and raises ``ConfigurationError``.
     """
 
     prepare: Callable[[Config], Work]
     serve: Callable[[Config, socket.socket, Gate], Server]
-    probe: Callable[[Config, Stop], None]
+    probe: Callable[[Config, Stop, Callable[[], None]], None]
     housekeep: Callable[[Config, Stop, SimpleQueue[Death | None]], None]
     describe: Callable[[], str]
     reload: Callable[[], Config]

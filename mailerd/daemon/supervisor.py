@@ -18,7 +18,7 @@ from signal import Signals
 from setproctitle import setproctitle
 
 from mailerd import log as logs
-from mailerd.board import Board, Death, SlotState
+from mailerd.board import Board, Death, Event, SlotState
 from mailerd.clock import Clock
 from mailerd.config import Config
 from mailerd.daemon import recycling, signals
@@ -154,6 +154,7 @@ class Supervisor:
         if in_order and (self._leaving or not record.failures):
             log.info("Worker %d has left", end.slot.number, extra={"event": "worker.left", **context})
             return
+        end.slot.tally.event(Event.DIED)
         message = "Worker %d (pid %d) ended: %s"
         log.error(message, end.slot.number, end.pid, end.how, extra={"event": "worker.died", **context})
         if record.failures and not self._leaving:

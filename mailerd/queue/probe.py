@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import redis
@@ -18,6 +18,7 @@ import tenacity
 
 from mailerd.clock import Clock, Stop
 from mailerd.config import Config, scrub
+from mailerd.config import Queue as QueueSettings
 from mailerd.errors import RedisNotReachable, RedisRefused, RedisUnavailable
 from mailerd.queue.connection import connect, translated
 from mailerd.queue.keys import Keys
@@ -30,9 +31,9 @@ OLDEST = (6, 2)
 TIMEOUT = 0.9
 
 
-def wait_for_redis(config: Config, stop: Stop, clock: Clock) -> None:
+def wait_for_redis(config: Config, stop: Stop, clock: Clock, waiting: Callable[[], None]) -> None:
     """
-    Block until Redis can be used, or the stop is raised.
+    Block until Redis can be used, or the stop is raised; call ``waiting`` when the first try has failed.
 
     Raises ``RedisNotReachable`` after ``redis.startup_timeout`` (a server that is loading is waited for
     without end) and ``RedisRefused`` when it must not be used.
@@ -46,22 +47,30 @@ def wait_for_redis(config: Config, stop: Stop, clock: Clock) -> None:
         loading = str(fault).startswith("LOADING")
         return bool(stop) or (clock.monotonic() >= give_up and not loading)
 
+    def first_failure(state: tenacity.RetryCallState) -> None:
+        if state.attempt_number == 1 and state.outcome:
+            fault = state.outcome.exception()
+            log.warning("No Redis at %s yet: %s", where, fault, extra={"event": "redis.missing"})
+            waiting()
+
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(RedisUnavailable),
         wait=tenacity.wait_random_exponential(multiplier=0.2, max=2.0, min=0.2),
         stop=out_of_patience,
         sleep=lambda seconds: _sleep(stop, seconds),
-        before_sleep=lambda state: _note(state, where),
+        before_sleep=first_failure,
         reraise=True,
     )
     try:
-        retrying(_ping, client)
+        warnings = retrying(examine, client, config)
     except RedisUnavailable as fault:
         if stop:
             return
         waited = f"no Redis at {where} within {config.redis.startup_timeout:g} s ({fault})"
-        raise RedisNotReachable(f"{waited}; start it, or set REDIS_ADDR or redis.url") from fault
-    for warning in examine(client, config):
+        raise RedisNotReachable(f"{waited}; start it, or {_where_to_look(config)}") from fault
+    except RedisRefused as fault:
+        raise RedisRefused(f"the Redis at {where}: {_advised(fault)}") from fault
+    for warning in warnings:
         log.warning("%s", warning, extra={"event": "redis.risk"})
 
 
@@ -83,7 +92,7 @@ def examine(client: redis.Redis, config: Config) -> list[str]:
     version = str(facts.get("redis_version", "0"))
     if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
         raise RedisRefused(f"Redis {version} is too old: 6.2 or newer, or Valkey, is needed")
-    return [*_eviction(facts, config), *_persistence(facts)]
+    return [*_eviction(facts, config), *_persistence(facts), *_elsewhere(client, config.queue.name)]
 
 
 def describe(client: redis.Redis) -> str:
@@ -106,11 +115,23 @@ def named(config: Config) -> Iterator[None]:
     try:
         yield
     except RedisUnavailable as fault:
-        advice = "see that it runs, or set REDIS_ADDR or redis.url"
+        advice = f"see that it runs, or {_where_to_look(config)}"
         words = str(fault).rstrip(".")
         raise RedisNotReachable(f"the Redis at {where} cannot be used now: {words}; {advice}") from fault
     except (RedisRefused, redis.ResponseError) as fault:
-        raise RedisRefused(f"the Redis at {where}: {fault}") from fault
+        raise RedisRefused(f"the Redis at {where}: {_advised(fault)}") from fault
+
+
+def _where_to_look(config: Config) -> str:
+    tls = config.redis.url.get_secret_value().startswith("rediss:")
+    return "set REDIS_ADDR or redis.url" + (" (rediss:// is for a server with TLS)" if tls else "")
+
+
+def _advised(fault: Exception) -> str:
+    words = str(fault).rstrip(".")
+    if words.startswith(("NOAUTH", "WRONGPASS")) or "Authentication required" in words:
+        return f"{words}; put user and password into redis.url: redis://user:password@host:6379/0"
+    return words
 
 
 def _eviction(facts: dict[str, Any], config: Config) -> list[str]:
@@ -131,6 +152,21 @@ def _persistence(facts: dict[str, Any]) -> list[str]:
     return ["Redis keeps no append-only file (appendonly no): what it forgets in a crash, nobody can deliver"]
 
 
+def _elsewhere(client: Any, queue: str) -> list[str]:
+    """A queue of the usual name that no mailerd ever served, while this one has another name."""
+    usual = Keys(QueueSettings().name)
+    jobs = 0
+    # Whom this server lets see its own queue only has nothing to learn of another.
+    with suppress(RedisRefused), translated():
+        if queue != usual.queue and client.type(usual.queue) == b"list" and not client.exists(usual.workers):
+            jobs = client.llen(usual.queue)
+    return (
+        []
+        if not jobs
+        else [f"{jobs:,} waiting in {usual.queue}, which nobody serves: queue.name says {queue}"]
+    )
+
+
 def _sleep(stop: Stop, seconds: float) -> None:
     stop.wait(seconds)
 
@@ -138,12 +174,6 @@ def _sleep(stop: Stop, seconds: float) -> None:
 def _ping(client: redis.Redis) -> None:
     with translated():
         client.ping()
-
-
-def _note(state: tenacity.RetryCallState, where: str) -> None:
-    fault = state.outcome.exception() if state.outcome else None
-    if state.attempt_number == 1:
-        log.warning("No Redis at %s yet: %s", where, fault, extra={"event": "redis.missing"})
 
 
 class Reachability:

@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -48,6 +49,7 @@ class Daemon:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.log_path = folder / "daemon.log"  # where standard output and standard error go
+        self.listener: socket.socket | None = None  # held for it over restarts, as systemd would
         self.port = free_port()
         self.sections = self._defaults()
         for name, keys in sections.items():
@@ -65,7 +67,8 @@ class Daemon:
         mark = len(self.log)
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "mailerd", "run", *arguments],
+                [*self._handing_over(), sys.executable, "-m", "mailerd", "run", *arguments],
+                pass_fds=[self.listener.fileno()] if self.listener else [],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -242,6 +245,17 @@ class Daemon:
         return last[0]
 
     # --- within -------------------------------------------------------------------------------------
+
+    def _handing_over(self) -> list[str]:
+        if self.listener is None:
+            return []
+        lines = [
+            "import os, sys",
+            'os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1", LISTEN_FDNAMES="http")',
+            f"os.dup2({self.listener.fileno()}, 3)",
+            "os.execv(sys.argv[1], sys.argv[1:])",
+        ]
+        return [sys.executable, "-c", "\n".join(lines)]
 
     def _defaults(self) -> Sections:
         return {

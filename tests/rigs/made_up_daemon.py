@@ -14,6 +14,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -114,9 +115,10 @@ class Server:
         note("drained", at=time.monotonic())
 
 
-def probe(config: Config, stop: Stop) -> None:
+def probe(config: Config, stop: Stop, waiting: Callable[[], None]) -> None:
     deadline = time.monotonic() + config.redis.startup_timeout
     while not told("redis"):
+        waiting()
         if time.monotonic() > deadline:
             raise RedisNotReachable
         if stop.wait(STEP):
