@@ -73,7 +73,7 @@ def roles(reload: Callable[[], Config], clock: Clock) -> Roles:
     return Roles(
         prepare=lambda config: prepare(config, clock),
         serve=lambda config, sock, gate: open_door(config, sock, gate, clock),
-        probe=lambda config, stop: wait_for_redis(config, stop, clock),
+        probe=lambda config, stop, waiting: wait_for_redis(config, stop, clock, waiting),
         housekeep=housekeep,
         describe=lambda: overview.text,
         reload=reload,
