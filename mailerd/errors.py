@@ -76,7 +76,10 @@ class BoardHeld(MailerdError):
     """Another daemon has the state directory; ``holder`` is the process id that it gave."""
 
     def __init__(self, state_dir: Path, holder: int) -> None:
-        super().__init__(f"{state_dir} is in use by another mailerd (pid {holder})")
+        super().__init__(
+            f"{state_dir} is in use by another mailerd (pid {holder}); "
+            "stop that one, or give this one a daemon.state_dir of its own"
+        )
         self.holder = holder
 
 

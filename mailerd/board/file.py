@@ -57,7 +57,9 @@ class Board:
             _keep_all(state_dir)
             memory = _map_new(state_dir / "board", slots, connections)
         except OSError as error:
-            message = f"{error.filename or state_dir}: {error.strerror}"
+            message = (
+                f"cannot use {error.filename or state_dir}: {error.strerror}; it must be a folder of ours"
+            )
             raise ConfigurationError([Problem("daemon.state_dir", message)]) from None
         return cls(state_dir, memory, (slots, connections), lock)
 

@@ -126,7 +126,13 @@ def _contact_lines(raw: bytes, flaws: list[Flaw]) -> list[str]:
     except UnicodeDecodeError as error:
         flaws.append(Flaw(None, Problem("contact_ids", f"the file is not UTF-8: byte {error.start}")))
         return []
-    return [line.strip() for line in text.split("\n") if line.strip()]
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    # An id may hold a comma (a job in JSON can name it), but a file full of them is a table.
+    if lines and all(any(mark in line for mark in ",;\t") for line in lines):
+        words = "the file looks like CSV, and one contact id a line is wanted: cut -d, -f1 FILE | tail -n +2"
+        flaws.append(Flaw(None, Problem("contact_ids", words)))
+        return []
+    return lines
 
 
 def _variables(text: str, flaws: list[Flaw]) -> Any:

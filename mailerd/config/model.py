@@ -14,38 +14,32 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
-from mailerd.config.urls import check_redis_url, is_loopback
+from mailerd.config.kinds import (
+    BareAddress,
+    ContactQuery,
+    ContactUrl,
+    Count,
+    Delays,
+    Folder,
+    Mailbox,
+    Number,
+    OptionalPath,
+    Positive,
+    RedisUrl,
+    Seconds,
+    Span,
+)
+from mailerd.config.urls import is_loopback
 
 EVERY_CLIENT = "*"
 
 _CLIENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")
 _SHA256 = re.compile("[0-9a-f]{64}")
 _TLS_PORTS = {"starttls": 587, "implicit": 465, "none": 25}
-_WORD = r"""[^\s\x00-\x1f\x7f<>()\[\]@,;:"\\]+"""
-_BARE = re.compile(rf"{_WORD}@{_WORD}")
-_NAME = r"""(?:"[^"\\<>\x00-\x1f\x7f]*"|[^"\\<>@,;:\x00-\x1f\x7f]*)"""
-_MAILBOX = re.compile(rf"{_BARE.pattern}|{_NAME} ?<{_BARE.pattern}>")
-
-
-def _no_boolean(value: Any) -> Any:
-    # Python's True is an int, and pydantic would take it for 1.
-    if isinstance(value, bool):
-        raise ValueError("must be a number")  # noqa: TRY004 - pydantic collects ValueErrors only
-    return value
 
 
 def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
-
-
-def _empty_is_none(value: Any) -> Any:
-    # TOML has no null: an empty string is how a file says "none".
-    return None if value == "" else value
-
-
-def _numbers(value: Any) -> Any:
-    # An environment variable has no lists: 60,300,900.
-    return value.strip("[] ").split(",") if isinstance(value, str) else value
 
 
 def _keys(value: Any) -> Any:
@@ -75,53 +69,6 @@ def _all_different(keys: tuple[ApiKey, ...]) -> tuple[ApiKey, ...]:
     return keys
 
 
-def _expanded(path: Path) -> Path:
-    try:
-        return path.expanduser()
-    except RuntimeError:
-        raise ValueError("needs an absolute path: this user has no home directory") from None
-
-
-def _contact_query(value: str) -> str:
-    if ":contact_ids" not in value:
-        raise ValueError('must say which contacts: "... WHERE id IN :contact_ids"')
-    return value
-
-
-def _contact_url(value: SecretStr) -> SecretStr:
-    if "://" not in value.get_secret_value():
-        raise ValueError('must be a database URL, such as "sqlite:///contacts.db"')
-    return value
-
-
-def _address(value: str) -> str:
-    if value and not _MAILBOX.fullmatch(value):
-        raise ValueError('must be an address, such as "news@example.com" or "News <news@example.com>"')
-    return value
-
-
-def _bare_address(value: str) -> str:
-    if value and not _BARE.fullmatch(value):
-        raise ValueError('must be an address without a name, such as "bounces@example.com"')
-    return value
-
-
-def _redis_url(value: SecretStr) -> SecretStr:
-    check_redis_url(value.get_secret_value())
-    return value
-
-
-Whole = Annotated[int, BeforeValidator(_no_boolean)]
-Number = Annotated[float, BeforeValidator(_no_boolean), Field(allow_inf_nan=False)]
-Count = Annotated[Whole, Field(ge=0)]
-Positive = Annotated[Whole, Field(ge=1)]
-Seconds = Annotated[Number, Field(ge=0)]
-Span = Annotated[Number, Field(gt=0)]
-Folder = Annotated[Path, AfterValidator(_expanded), Field(validate_default=True)]
-OptionalPath = Annotated[Annotated[Path, AfterValidator(_expanded)] | None, BeforeValidator(_empty_is_none)]
-Delays = Annotated[tuple[Span, ...], Field(min_length=1), BeforeValidator(_numbers)]
-
-
 class Section(BaseModel):
     """What all sections share: frozen, and no key that nobody knows."""
 
@@ -137,7 +84,7 @@ class Daemon(Section):
 class Redis(Section):
     """Where the queue lives."""
 
-    url: Annotated[SecretStr, AfterValidator(_redis_url)] = SecretStr("redis://localhost:6379/0")
+    url: RedisUrl = SecretStr("redis://localhost:6379/0")
     url_file: OptionalPath = None
     embedded: bool = False
     startup_timeout: Seconds = 10.0
@@ -191,11 +138,9 @@ class Api(Section):
 class Contacts(Section):
     """Where the addresses come from."""
 
-    url: Annotated[SecretStr, AfterValidator(_contact_url)] = SecretStr("sqlite:///contacts.db")
+    url: ContactUrl = SecretStr("sqlite:///contacts.db")
     url_file: OptionalPath = None
-    query: Annotated[str, AfterValidator(_contact_query)] = (
-        "SELECT id, email, name FROM contacts WHERE id IN :contact_ids"
-    )
+    query: ContactQuery = "SELECT id, email, name FROM contacts WHERE id IN :contact_ids"
 
 
 class Templates(Section):
@@ -208,9 +153,9 @@ class Mail(Section):
     """What every mail has in common. ``outbox`` unset: see ``Config.outbox``."""
 
     transport: Literal["none", "outbox", "smtp"] = "none"
-    from_: Annotated[str, AfterValidator(_address)] = Field(default="", alias="from")
-    envelope_from: Annotated[str, AfterValidator(_bare_address)] = ""
-    redirect_to: Annotated[str, AfterValidator(_bare_address)] = ""
+    from_: Mailbox = Field(default="", alias="from")
+    envelope_from: BareAddress = ""
+    redirect_to: BareAddress = ""
     unknown: Literal["hold", "resend"] = "hold"
     max_age: Seconds = 172_800.0
     retry_delays: Delays = (60.0, 300.0, 900.0, 3600.0, 7200.0, 14_400.0, 28_800.0, 57_600.0)

@@ -68,7 +68,8 @@ def from_file(path: Path, why: str) -> Source:
         named = f" ({why})" if why else ""
         source.problems.append(Problem(str(path), f"cannot be read{named}: {error.strerror}"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        source.problems.append(Problem(str(path), f"is not TOML: {error}"))
+        advice = '; a text stands in quotes: key = "text"' if str(error).startswith("Invalid value") else ""
+        source.problems.append(Problem(str(path), f"is not TOML: {error}{advice}"))
     for section, table in source.sections.items():
         if isinstance(table, dict):
             source.settings += [Setting(section, key, value) for key, value in table.items()]
@@ -145,7 +146,8 @@ def read_secret(file: Path, path: str, problems: list[Problem]) -> str | None:
     except UnicodeDecodeError:
         problems.append(Problem(path, f"{file} is not UTF-8"))
     else:
-        if value:
+        if value and "\n" not in value:
             return value
-        problems.append(Problem(path, f"{file} is empty"))
+        held = "holds several lines, and a secret is one" if value else "is empty"
+        problems.append(Problem(path, f"{file} {held}"))
     return None

@@ -46,12 +46,13 @@ def apply_redis_addr(address: str, url: str) -> str:
     ``host:port`` (also ``[::1]:6379``) replaces host and port and keeps scheme, user, password and database;
     a URL replaces everything. Raises ``ValueError`` where ``address`` is neither.
     """
-    if "://" in address:
+    if address.partition("://")[0] in _SCHEMES:
         check_redis_url(address)
         return address
     match = _HOST_PORT.fullmatch(address)
     if not match or int(match[2]) > 65535:  # noqa: PLR2004 - the highest port
-        raise ValueError("must be host:port or a redis://, rediss:// or unix:// URL")
+        shown = "" if "@" in address else f", not {address!r}"
+        raise ValueError(f"must be host:port or a redis://, rediss:// or unix:// URL{shown}")
     if url.startswith("unix:"):
         return f"redis://{address}/0"
     parts = urlsplit(url)

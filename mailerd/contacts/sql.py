@@ -13,14 +13,15 @@ import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import sqlalchemy
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.sql import visitors
 
-from mailerd.config import Contacts
+from mailerd.config import Contacts, scrub
 from mailerd.contacts.source import Contact
 from mailerd.errors import ConfigurationError, ContactsUnavailable, Problem
 from mailerd.message import address
@@ -35,7 +36,7 @@ _IN_BRACKETS = re.compile(r"\(\s*:contact_ids\s*\)")
 # PostgreSQL's codes for a value that its column's type cannot be: text, range, dates, characters.
 _UNCASTABLE = frozenset({"22P02", "22003", "22007", "22008", "22021", "22P05"})
 _UNREADABLE_ID = Outcome(Kind.INVALID, "no such contact: the database's ids are of another kind")
-_NO_SUCH_CONTACT = Outcome(Kind.INVALID, "no such contact")
+_NO_SUCH_CONTACT = Outcome(Kind.INVALID, "no such contact: contacts.query gives no row with this id")
 _POSTGRES_SETTINGS = f"-c statement_timeout={_QUERY_TIMEOUT}s -c default_transaction_read_only=on"
 
 Rows = Mapping[str, Mapping[str, Any]]  # by id, written as text
@@ -45,6 +46,7 @@ class SqlContacts:
     """Contacts by SQL. Raises ``ConfigurationError`` where URL, driver or query cannot be used."""
 
     def __init__(self, settings: Contacts, *, silence: float = _SILENCE) -> None:
+        self._shown = scrub(settings.url.get_secret_value())
         self._url = _url(settings.url.get_secret_value())
         self._silence = silence
         self._statement = _statement(settings.query)
@@ -92,7 +94,9 @@ class SqlContacts:
             columns = set(result.keys())
             if not {"id", "email"} <= columns:
                 missing = " and ".join(sorted({"id", "email"} - columns))
-                raise ContactsUnavailable(f"contacts.query gives no column {missing}")
+                raise ContactsUnavailable(
+                    f"contacts.query gives no column {missing}; name it so: SELECT key AS id, mail AS email"
+                )
             rows: dict[str, Mapping[str, Any]] = {}
             for row in result.mappings():
                 rows.setdefault(str(row["id"]), dict(row))
@@ -102,7 +106,11 @@ class SqlContacts:
         words = _one_line(error)
         if self._url.password:
             words = words.replace(str(self._url.password), "***")
-        return ContactsUnavailable(f"contacts from {self._url.render_as_string(hide_password=True)}: {words}")
+        if words == "unable to open database file":
+            words += f" (from {Path.cwd()})"
+        # A name that the database lacks: SQLite calls it an operational error, PostgreSQL a programming one.
+        key = "query" if isinstance(error, ProgrammingError) or words.startswith("no such") else "url"
+        return ContactsUnavailable(f"contacts from {self._shown}: {words}; see contacts.{key}")
 
 
 def _contact(contact_id: str, rows: Rows) -> Contact | Outcome:

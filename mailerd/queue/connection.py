@@ -65,6 +65,8 @@ def translated() -> Iterator[None]:
         raise RedisRefused(_words(error)) from error
     except (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, OSError) as error:
         raise RedisUnavailable(_words(error)) from error
+    except redis.InvalidResponse as error:
+        raise RedisUnavailable(f"what answers there is no Redis: {_words(error)}") from error
     except redis.ResponseError as error:
         words = _words(error)
         if words.startswith(_REFUSED):

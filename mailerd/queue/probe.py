@@ -62,16 +62,22 @@ def wait_for_redis(config: Config, stop: Stop, clock: Clock, waiting: Callable[[
         reraise=True,
     )
     try:
-        warnings = retrying(examine, client, config)
+        warnings = retrying(_first_look, client, config)
     except RedisUnavailable as fault:
         if stop:
             return
         waited = f"no Redis at {where} within {config.redis.startup_timeout:g} s ({fault})"
         raise RedisNotReachable(f"{waited}; start it, or {_where_to_look(config)}") from fault
-    except RedisRefused as fault:
-        raise RedisRefused(f"the Redis at {where}: {_advised(fault)}") from fault
     for warning in warnings:
         log.warning("%s", warning, extra={"event": "redis.risk"})
+
+
+def _first_look(client: redis.Redis, config: Config) -> list[str]:
+    try:
+        return examine(client, config)
+    except RedisRefused as fault:
+        where = scrub(config.redis.url.get_secret_value())
+        raise RedisRefused(f"the Redis at {where}: {_advised(fault)}") from fault
 
 
 def examine(client: redis.Redis, config: Config) -> list[str]:
@@ -160,11 +166,8 @@ def _elsewhere(client: Any, queue: str) -> list[str]:
     with suppress(RedisRefused), translated():
         if queue != usual.queue and client.type(usual.queue) == b"list" and not client.exists(usual.workers):
             jobs = client.llen(usual.queue)
-    return (
-        []
-        if not jobs
-        else [f"{jobs:,} waiting in {usual.queue}, which nobody serves: queue.name says {queue}"]
-    )
+    words = f"{jobs:,} waiting in {usual.queue}, which nobody serves: queue.name says {queue}"
+    return [words] if jobs else []
 
 
 def _sleep(stop: Stop, seconds: float) -> None:

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from mailerd.errors import TemplateBroken
@@ -55,7 +56,9 @@ class TemplateFolder:
         try:
             return sorted(each.name for each in self._path.iterdir() if is_name(each.name) and each.is_dir())
         except OSError as error:
-            raise TemplateBroken(f"the folder {self._path} cannot be read: {error.strerror}") from None
+            raise TemplateBroken(
+                f"the folder {self._path.absolute()} cannot be read: {error.strerror}; see templates.path"
+            ) from None
 
     def load(self, template_id: str) -> TemplateSource:
         """
@@ -65,7 +68,10 @@ class TemplateFolder:
         """
         folder = self._path / template_id
         if not is_name(template_id) or not folder.is_dir():
-            raise TemplateBroken(f"there is no template {template_id} in {self._path}")
+            known = self.names()
+            near = get_close_matches(template_id, known, 1)
+            advice = f"; did you mean {near[0]}?" if near else "" if known else "; it is empty"
+            raise TemplateBroken(f"there is no template {template_id} in {self._path.absolute()}{advice}")
         try:
             root = self._path.resolve(strict=True)
             files = {file.name: _text(file, root, template_id) for file in _files(folder)}

@@ -27,6 +27,7 @@ from mailerd.render.plaintext import derive_text, tidy
 from mailerd.render.source import TemplateSource
 
 _MAX_CHARACTERS = 10 * 1024 * 1024
+_MOST_NAMES = 20
 _REFERENCES = re.compile(r"\b(extends|include|import)\b")
 _SETTINGS = {"from": str, "reply_to": str, "headers": dict, "unknown": str}
 
@@ -125,6 +126,11 @@ class Template:
                 size += len(part)
                 if size > _MAX_CHARACTERS:
                     break
+        except jinja2.UndefinedError as error:
+            known = _several(sorted(variables))
+            raise RenderFailed(
+                f"template {self._place(error, template)}: {error}; it may use {known}"
+            ) from None
         except Exception as error:  # noqa: BLE001 - a template can raise whatever its values do
             raise RenderFailed(f"template {self._place(error, template)}: {error}") from None
         if size > _MAX_CHARACTERS:
@@ -137,6 +143,10 @@ class Template:
             if frame.f_code.co_filename.startswith(own):
                 return f"{frame.f_code.co_filename} line {line}"
         return f"{own}{template.name}"
+
+
+def _several(names: list[str]) -> str:
+    return ", ".join(names[:_MOST_NAMES]) + (" and more" if len(names) > _MOST_NAMES else "")
 
 
 def _nothing_for_null(value: object) -> object:

@@ -56,6 +56,11 @@ class Connection:
         """Connect, secure and log in. Raises ``RouteDown``."""
         try:
             self._connect()
+        except (OSError, UnicodeError, ConnectionCut) as error:
+            self.close()
+            why = self._why(error)
+            raise RouteDown(f"cannot connect to {self.where}: {why}; see smtp.host and smtp.port") from None
+        try:
             if self._settings.tls == "implicit":
                 self._secure()
             self._expect(self._read(), "greeting")
@@ -165,9 +170,12 @@ class Connection:
                 if reply.code == _MORE:
                     reply = self.ask(_base64(answer))
         else:
-            raise RouteDown(f"{self.where} offers no login that mailerd knows (AUTH PLAIN, AUTH LOGIN)")
+            raise RouteDown(
+                f"{self.where} offers no login that mailerd knows (AUTH PLAIN, AUTH LOGIN); "
+                "leave out smtp.username, or see smtp.tls: many offer it over TLS only"
+            )
         if reply.code != _LOGGED_IN:
-            raise RouteDown(f"{self.where} refused the login of smtp.username: {reply}")
+            raise RouteDown(f"{self.where} refused the login: {reply}; see smtp.username and smtp.password")
 
     def _expect(self, reply: Reply, what: str) -> None:
         if not reply.positive:
@@ -185,9 +193,12 @@ class Connection:
 
     def _why(self, error: Exception) -> str:
         if isinstance(error, ssl.SSLCertVerificationError):
-            return f"its certificate is not trusted: {error.verify_message}"
+            words = f"its certificate is not trusted: {error.verify_message}"
+            return f"{words}; see smtp.host, or have smtp.ca_file name the authority's certificate"
         if isinstance(error, TimeoutError) or "timed out" in str(error):
             return f"no answer within {self._patience:g} s"
+        if isinstance(error, ssl.SSLError) and error.reason == "WRONG_VERSION_NUMBER":
+            return 'TLS failed: it speaks none from the start; smtp.tls = "starttls" may be what it wants'
         if isinstance(error, ssl.SSLError):
             return f"TLS failed: {error.reason or error}"
         if isinstance(error, OSError) and error.strerror:

@@ -188,7 +188,10 @@ class HandOver:
         if not sender.positive:
             # No word of the recipient yet: the next mail would fare the same.
             said = reason(self._usable(sender), self._message)
-            return Outcome(Kind.BLOCKED, f"{connection.where} refused the sender: {said}")
+            return Outcome(
+                Kind.BLOCKED,
+                f"{connection.where} refused the sender: {said}; see mail.from and mail.envelope_from",
+            )
         recipient = connection.ask(f"RCPT TO:<{self._message.recipient}>")
         return None if recipient.positive else self._refused(recipient)
 

@@ -7,6 +7,7 @@ beside it. Called by the worker; knows the template folder and the ledger, sends
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from typing import TypeVar
 
@@ -18,6 +19,8 @@ from mailerd.outcome import RetryPolicy
 from mailerd.queue.answers import OpenBatch
 from mailerd.queue.ledger import Ledger
 from mailerd.render import Template, TemplateFolder, TemplateSource
+
+log = logging.getLogger(__name__)
 
 KEPT = 64
 
@@ -33,12 +36,11 @@ class Letters:
 
     def __init__(self, config: Config) -> None:
         self._mail = config.mail
-        if config.mail.transport != "none":
-            # An address that is none must be found at the start, not with the first job.
-            Composer(config.mail, MailSettings(), client_id="", batch_id="", template_id="")
         self._folder = TemplateFolder(config.templates.path)
         self._templates: OrderedDict[str, Template] = OrderedDict()
         self._letters: OrderedDict[str, Letter] = OrderedDict()
+        if config.mail.transport != "none":
+            self._look_at_what_all_need()
 
     def of(self, opened: OpenBatch, ledger: Ledger) -> Letter:
         """The batch's letter. Raises ``TemplateBroken``: then nobody of the batch can get it."""
@@ -47,6 +49,15 @@ class Letters:
             letter = self._write(opened, self._template(opened, ledger))
             _keep(self._letters, opened.batch.tag, letter)
         return letter
+
+    def _look_at_what_all_need(self) -> None:
+        """What no mail can go without is looked at before the first job."""
+        Composer(self._mail, MailSettings(), client_id="", batch_id="", template_id="")
+        try:
+            self._folder.names()
+        except TemplateBroken as fault:
+            # It may still be put there: templates are read when they are wanted.
+            log.warning("No mail can be made: %s", fault, extra={"event": "templates.missing"})
 
     def _template(self, opened: OpenBatch, ledger: Ledger) -> Template:
         if opened.pinned:

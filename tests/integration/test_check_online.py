@@ -95,8 +95,11 @@ def test_everything_is_broken(project: Project, sections: Sections, check: Check
     )
 
     assert code == 78
-    assert found["mail"] == ["problem: 127.0.0.1:1: Connection refused"]
-    assert found["contacts"] == ["problem: contacts.query gives no column email"]
+    assert found["mail"] == [
+        "problem: cannot connect to 127.0.0.1:1: Connection refused; see smtp.host and smtp.port"
+    ]
+    (contacts,) = found["contacts"]
+    assert contacts.startswith("problem: contacts.query gives no column email; ")
     assert found["templates"][0].startswith("problem: template broken/body.txt line 1: ")
     assert found["templates"][1].startswith("ok: 2 templates in ")
 
