@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from itertools import islice
 
-from mailerd.board import Group, Slot
+from mailerd.board import Event, Group, Slot
 from mailerd.clock import Clock, Stop, leave_signals_to_the_main_thread
 from mailerd.contacts import Contact, ContactSource
 from mailerd.errors import ContactsUnavailable, LeaseLost, RenderFailed
@@ -30,6 +30,8 @@ from mailerd.render import Template
 from mailerd.transports import Session
 
 EXPIRED = Outcome(Kind.EXPIRED, "expires_at had passed before it was sent")
+# Outcomes of attempts in which nothing was handed over.
+NO_HAND_OVER = frozenset({Kind.WITHHELD, Kind.BLOCKED})
 NOT_BEGUN = Outcome(Kind.WITHHELD, "the lease was lost before the hand-over")
 
 
@@ -98,6 +100,10 @@ class _Group:
     withheld: bool = False
 
 
+# What one attempt came to, and how long it took (seconds).
+_Delivered = tuple[Outcome, float]
+
+
 class Delivery:
     """Delivers for one incarnation."""
 
@@ -131,7 +137,7 @@ class Delivery:
         try:
             known = self._contacts.lookup(work.contact_ids)
         except ContactsUnavailable as fault:
-            return Pass(End.BLOCKED, str(fault))
+            return Pass(End.BLOCKED, f"contacts: {fault}")
         busy: list[str] = []
         for contact_ids in _in_groups(work.contact_ids, len(self._sessions)):
             if self._stop:
@@ -175,6 +181,9 @@ class Delivery:
         self._slot.clear_group()
         self._slot.settled += changed
         self._slot.progress = self._clock.monotonic()
+        self._slot.tally.event(Event.BUSY, len(group.busy))
+        for booking in group.bookings:
+            self._slot.tally.outcome(booking.outcome.kind)
 
     def _claim(self, work: Work, contact_ids: list[str]) -> list[ClaimAnswer] | Halt:
         try:
@@ -197,7 +206,10 @@ class Delivery:
         answers = dict(enumerate(claims))
         group.busy += [contact_ids[index] for index in answers if answers[index].claimed is Claimed.BUSY]
         claimed = [index for index in answers if answers[index].claimed is Claimed.CLAIMED]
-        for index, outcome in zip(claimed, self._deliver_all(group, contact_ids, claimed), strict=True):
+        delivered = self._deliver_all(group, contact_ids, claimed)
+        for index, (outcome, seconds) in zip(claimed, delivered, strict=True):
+            if outcome.kind not in NO_HAND_OVER:
+                self._slot.tally.handed_over(seconds)
             answer = answers[index]
             booked, delay = work.letter.policy.after(outcome, answer.attempts, answer.age)
             group.bookings.append(Booking(contact_ids[index], booked, delay))
@@ -205,16 +217,17 @@ class Delivery:
             if outcome.kind is Kind.BLOCKED:
                 group.blocked = outcome.reason
 
-    def _deliver_all(self, group: _Group, contact_ids: list[str], claimed: list[int]) -> list[Outcome]:
+    def _deliver_all(self, group: _Group, contact_ids: list[str], claimed: list[int]) -> list[_Delivered]:
         messages = [group.messages[contact_ids[index]] for index in claimed]
         if len(claimed) == 1:
             return [self._deliver_one(self._sessions[0], claimed[0], messages[0])]
         return list(self._threads.map(self._deliver_one, self._sessions, claimed, messages))
 
-    def _deliver_one(self, session: Session, index: int, message: Message) -> Outcome:
+    def _deliver_one(self, session: Session, index: int, message: Message) -> _Delivered:
+        began = self._clock.monotonic()
         outcome = session.deliver(message, lambda: self._begin(index))
         self._slot.answer(index, outcome)
-        return outcome
+        return outcome, self._clock.monotonic() - began
 
     def _begin(self, index: int) -> bool:
         """The last look before a hand-over: afterwards the recipient may have the mail."""

@@ -9,6 +9,7 @@ bounded: states, outcomes, events and worker numbers only. Routed by ``app.py``.
 from __future__ import annotations
 
 import platform
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
@@ -30,13 +31,13 @@ class Sources:
     Where the numbers come from.
 
     ``queue`` raises ``RedisUnavailable`` or ``RedisRefused``; ``slots`` are the board's; ``memory`` tells the
-    private bytes of a process; ``chores`` is what the janitor counted, by event.
+    private bytes of a process; ``events`` is what the janitor counted.
     """
 
     queue: Callable[[], QueueFigures]
     slots: Iterable[Slot]
     memory: Callable[[int], int]
-    chores: Callable[[], Mapping[str, int]]
+    events: Callable[[], Mapping[str, int]]
 
 
 class Metrics:
@@ -65,7 +66,7 @@ class Metrics:
             yield from _queue(figures)
         used = [slot for slot in self._sources.slots if slot.tally.count_of(Event.BORN)]
         yield from _deliveries(used)
-        yield _events(used, self._sources.chores())
+        yield _events(used, self._sources.events())
         yield from _workers(used, self._sources.memory)
 
 
@@ -114,11 +115,13 @@ def _summed(name: str, text: str, histograms: Iterable[Histogram]) -> Family:
     return histogram(name, text, whole.bounds, whole.counts, whole.total)
 
 
-def _events(slots: Iterable[Slot], chores: Mapping[str, int]) -> Family:
-    events = {"lease_lost": Event.LEASE_LOST, "recipient_busy": Event.BUSY}
-    counts = {name: sum(slot.tally.count_of(event) for slot in slots) for name, event in events.items()}
+def _events(slots: Iterable[Slot], janitors: Mapping[str, int]) -> Family:
+    counts = Counter(janitors)
+    counts["lease_lost"] = sum(slot.tally.count_of(Event.LEASE_LOST) for slot in slots)
+    counts["recipient_busy"] = sum(slot.tally.count_of(Event.BUSY) for slot in slots)
+    counts["recipient_unknown"] += sum(dict(slot.tally.outcomes())[Kind.UNKNOWN] for slot in slots)
     text = "Rare events of leases and of the ledger, in this daemon."
-    return labelled("mailerd_events_total", Type.COUNTER, text, "event", (counts | dict(chores)).items())
+    return labelled("mailerd_events_total", Type.COUNTER, text, "event", sorted(counts.items()))
 
 
 def _workers(slots: Iterable[Slot], memory: Callable[[int], int]) -> Iterator[Family]:

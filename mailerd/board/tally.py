@@ -69,9 +69,9 @@ class Tally:
         self._memory = memory
         self._base = base
 
-    def outcome(self, kind: Kind) -> None:
-        """Count what was booked for one recipient."""
-        self._add(_COUNT, _OUTCOMES[kind], 1)
+    def outcome(self, kind: Kind, times: int = 1) -> None:
+        """Count what was booked for a recipient, or for several."""
+        self._add(_COUNT, _OUTCOMES[kind], times)
 
     def event(self, event: Event, times: int = 1) -> None:
         """Count an event."""

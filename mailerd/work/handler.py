@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
+from mailerd.board import Tally
 from mailerd.clock import Stop
 from mailerd.config import Config
 from mailerd.delivery import Delivery, End, Pass, Work
@@ -40,6 +41,7 @@ class Handler:
         letters: Letters,
         stop: Stop,
         progress: Callable[[], None],
+        tally: Tally,
     ) -> None:
         self._claims = claims
         self._ledger = ledger
@@ -47,6 +49,7 @@ class Handler:
         self._letters = letters
         self._stop = stop
         self._progress = progress
+        self._tally = tally
         self._longest = config.queue.max_job_mb * 2**20
         self._slice = config.queue.slice
         self._lease_seconds = config.queue.lease
@@ -82,7 +85,7 @@ class Handler:
             return self._cut(claim, job, opened)
         _, _, first = self._ledger.admit(opened.batch, claim.jid, 0, contacts, 0)
         if first:
-            log_received(job)
+            self._note_begun(job, opened)
         return self._deliver(claim, opened, contacts, retry=False)
 
     def _cut(self, claim: Claim, job: EmailJob, opened: OpenBatch) -> str:
@@ -101,7 +104,7 @@ class Handler:
             )
             added += new
             if first:
-                log_received(job)
+                self._note_begun(job, opened)
         if reason:
             return self._give_up(claim, opened.batch, contacts, reason)
         if not added and len(contacts) <= ROWS_IN_A_SCRIPT:
@@ -173,7 +176,13 @@ class Handler:
         for start in range(0, len(contacts), ROWS_IN_A_SCRIPT):
             self._progress()
             piece = contacts[start : start + ROWS_IN_A_SCRIPT]
-            self._ledger.mark(batch, jid, [Booking(contact, outcome) for contact in piece])
+            booked = self._ledger.mark(batch, jid, [Booking(contact, outcome) for contact in piece])
+            self._tally.outcome(outcome.kind, booked)
+
+    def _note_begun(self, job: EmailJob, opened: OpenBatch) -> None:
+        log_received(job)
+        if opened.waited is not None:
+            self._tally.picked_up(opened.waited)
 
     def _park(self, claim: Claim, batch: Batch) -> str:
         self._claims.park(claim, batch.tag)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import queue
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mailerd.board import Board, Death, GroupRemains, Phase, RecipientRemains
 from mailerd.clock import Clock, Stop
@@ -25,6 +25,8 @@ from mailerd.queue.upkeep import Upkeep
 
 log = logging.getLogger(__name__)
 
+# A dead worker's group settled, an incarnation without a lease reaped, a recipient whose answer a death took.
+EVENTS = ("death_settled", "lease_reaped", "recipient_unknown")
 NEVER_BEGUN = Outcome(Kind.WITHHELD, "its worker died before the hand-over")
 NO_ANSWER = Outcome(Kind.UNKNOWN, "its worker died before the answer came")
 
@@ -38,9 +40,15 @@ class _Chore:
 
 @dataclass(slots=True)
 class Overview:
-    """The queue in a few words, for the service manager's status line; written by the janitor."""
+    """
+    What the janitor knows, for others in main: it alone writes.
+
+    ``text``: the queue in a few words, for the service manager. ``events``: how often what happened, for
+    ``/metrics``.
+    """
 
     text: str = "waiting for Redis"
+    events: dict[str, int] = field(default_factory=lambda: dict.fromkeys(EVENTS, 0))
 
 
 class Janitor:
@@ -59,7 +67,7 @@ class Janitor:
         self._chores = [
             _Chore(upkeep.tend, 0.9),
             _Chore(self._look, 5.0),
-            _Chore(upkeep.reap_lapsed, 4.5),
+            _Chore(self._reap_lapsed, 4.5),
             _Chore(upkeep.visit_graves, 60.0),
             _Chore(upkeep.forget_old_batches, 3600.0),
         ]
@@ -93,6 +101,9 @@ class Janitor:
     def _look(self) -> None:
         self._overview.text = f"Redis up, {self._upkeep.length()} jobs queued"
 
+    def _reap_lapsed(self) -> None:
+        self._overview.events["lease_reaped"] += self._upkeep.reap_lapsed()
+
     def _redis_is_away(self, _: float) -> None:
         self._overview.text = "Redis away"
 
@@ -112,6 +123,7 @@ class Janitor:
             )
             return
         Board.forget(self._config.daemon.state_dir, death.incarnation)
+        self._overview.events["death_settled"] += 1
         if returned or death.remains.group is not None:
             log.warning(
                 "Worker %d settled (%s): %d job(s) went back to the queue",
@@ -134,7 +146,10 @@ class Janitor:
             (unknown or self._config.mail.unknown) == "resend",
         )
         ledger = Ledger(self._client, self._keys, incarnation, self._config.queue.lease, self._patience)
-        ledger.mark(batch, "", [booking_for(recipient, policy) for recipient in group.recipients])
+        bookings = [booking_for(recipient, policy) for recipient in group.recipients]
+        ledger.mark(batch, "", bookings)
+        unknowns = sum(booking.outcome.kind is Kind.UNKNOWN for booking in bookings)
+        self._overview.events["recipient_unknown"] += unknowns
 
 
 def booking_for(recipient: RecipientRemains, policy: RetryPolicy) -> Booking:

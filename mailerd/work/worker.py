@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mailerd.board import Slot, SlotState
+from mailerd.board import Event, Slot, SlotState
 from mailerd.clock import Clock, Stop
 from mailerd.config import Config
 from mailerd.contacts import ContactSource, open_contacts
@@ -169,6 +169,7 @@ class Worker:
         """This incarnation was declared dead: what it held is somebody else's; go on as another one."""
         lost = self._lease.incarnation
         log.warning("Lease lost, starting over as another incarnation", extra={"event": "lease.lost"})
+        self._slot.tally.event(Event.LEASE_LOST)
         upkeep = Upkeep(self._client, self._keys, self._config)
         self._patience.call(lambda: upkeep.reap(lost, died=False))
         self._become(self._patience.call(self._register))
@@ -187,7 +188,14 @@ class Worker:
                 ledger, lease, self._slot, self._kit.contacts, self._kit.sessions, self._stops, self._clock
             )
         self._handler = Handler(
-            config, self._claims, ledger, self._delivery, self._kit.letters, self._stop, self._progress
+            config,
+            self._claims,
+            ledger,
+            self._delivery,
+            self._kit.letters,
+            self._stop,
+            self._progress,
+            self._slot.tally,
         )
 
     def _part(self) -> None:

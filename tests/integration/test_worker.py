@@ -130,7 +130,9 @@ class Office:
             stops = (stop, hurry)
             delivery = Delivery(hands.ledger, hands.lease, slot, self.post, sessions, stops, SystemClock())
         letters = Letters(self.config)
-        handler = Handler(self.config, hands.claims, hands.ledger, delivery, letters, stop, lambda: None)
+        handler = Handler(
+            self.config, hands.claims, hands.ledger, delivery, letters, stop, lambda: None, slot.tally
+        )
         return Man(hands, slot, handler, stop, hurry)
 
     def settle(self, man: Man) -> None:

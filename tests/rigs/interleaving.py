@@ -207,7 +207,9 @@ class SteppedWorker:
         session = PostSession(stage.post, lambda: self.turns)
         stops = (self.stop, self.hurry)
         delivery = Delivery(ledger, self._lease, self._slot, stage.post, [session], stops, clock)
-        self._handler = Handler(config, claims, ledger, delivery, stage.letters, self.stop, lambda: None)
+        self._handler = Handler(
+            config, claims, ledger, delivery, stage.letters, self.stop, lambda: None, self._slot.tally
+        )
 
     def _take(self) -> Claim | None:
         return self._patience.call(self._look_and_take)
