@@ -137,7 +137,7 @@ class Delivery:
         try:
             known = self._contacts.lookup(work.contact_ids)
         except ContactsUnavailable as fault:
-            return Pass(End.BLOCKED, f"contacts: {fault}")
+            return Pass(End.BLOCKED, str(fault))
         busy: list[str] = []
         for contact_ids in _in_groups(work.contact_ids, len(self._sessions)):
             if self._stop:
