@@ -24,7 +24,7 @@ _COMMANDS = {
     "check": ("mailerd.cli.check:check", "Tell whether the configuration can be used."),
     "status": ("mailerd.cli.status:status", "Show the queue, its workers, and what needs attention."),
     "enqueue": ("mailerd.cli.enqueue:enqueue", "Put jobs on the queue."),
-    "batch": ("mailerd.cli.batch:batch", "Show or watch a batch."),
+    "batch": ("mailerd.cli.batch:batch", "List, show, watch, cancel, pause, resume or retry batches."),
     "dead": ("mailerd.cli.dead:dead", "Look at dead letters, queue them again, or drop them."),
     "unknown": ("mailerd.cli.unknown:unknown", "Look at recipients of unknown outcome, and settle them."),
     "key": ("mailerd.cli.key:key", "Make keys for the HTTP door."),

@@ -1,16 +1,17 @@
 """
-``mailerd batch``: how far a batch is, and what became of each of its recipients.
+``mailerd batch``: which batches there are, how far each is, and what became of its recipients.
 
-Reads only; ``watch`` has a file of its own.
+What is here reads only; ``watch`` and what changes a batch (``act.py``) have files of their own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
+from itertools import islice
 
 import click
 
+from mailerd.cli.act import cancel, pause, resume, retry
 from mailerd.cli.configuration import config_option, configuration
 from mailerd.cli.output import (
     counted,
@@ -25,19 +26,75 @@ from mailerd.cli.output import (
 from mailerd.cli.queue import Queue, opened
 from mailerd.cli.watch import watch
 from mailerd.outcome import State
-from mailerd.queue.model import BatchState, BatchView, RecipientView, rfc_3339
+from mailerd.queue.model import BatchState, BatchView
+
+_LISTED = 50
+_PAGE = 500
 
 
 @click.group()
 def batch() -> None:
     """
-    Look at one batch: how far it is, and what became of its recipients.
+    Look at batches: how far they are, what became of their recipients; cancel, pause, resume, retry them.
 
     A batch is known by its id; where two clients have one of the same id, --client tells which is meant.
     """
 
 
-batch.add_command(watch)
+for command in (watch, cancel, pause, resume, retry):
+    batch.add_command(command)
+
+
+@batch.command("list")
+@config_option
+@click.option("--client", "client_id", metavar="ID", help="Only this client's batches.")
+@click.option(
+    "--state",
+    "only",
+    type=click.Choice(list(BatchState), case_sensitive=False),
+    metavar="STATE",
+    help=f"Only those in this state: {', '.join(BatchState)}.",
+)
+@click.option(
+    "-n", "--limit", type=click.IntRange(1), help=f"At most so many.  [default: {_LISTED}, with --json all]"
+)
+@json_option
+def list_(client_id: str | None, only: str | None, limit: int | None, *, as_json: bool) -> None:
+    """List batches, those registered last first."""
+    with opened(configuration()) as queue:
+        views = _batches(queue, client_id, BatchState(only) if only else None)
+        if as_json:
+            show_json_list(view.to_json() for view in islice(views, limit))
+            return
+        most = limit or _LISTED
+        rows = list(islice(views, most + 1))
+    if not rows:
+        click.echo("No batch.")
+        return
+    show_table(["created", "client", "batch", "state", "recipients"], map(_row, rows[:most]))
+    if len(rows) > most:
+        click.echo(f"And older ones: --limit shows more than {most}.")
+
+
+def _batches(queue: Queue, client_id: str | None, state: BatchState | None) -> Iterator[BatchView]:
+    cursor: str | None = ""
+    while cursor is not None:
+        page = queue.batches.page(client_id, state, cursor, _PAGE)
+        yield from page.batches
+        cursor = page.next
+
+
+def _row(view: BatchView) -> tuple[str, ...]:
+    return when(view.created_at), view.client_id, view.batch_id, _state(view), _recipients(view)
+
+
+def _state(view: BatchView) -> str:
+    return view.state.replace("_", " ")
+
+
+def _recipients(view: BatchView) -> str:
+    counts = ", ".join(f"{number:,} {state}" for state, number in view.counts.items())
+    return f"{view.recipients:,}: {counts}"
 
 
 @batch.command()
@@ -69,13 +126,12 @@ def show(batch_id: str, client_id: str | None, only: str | None, *, recipients: 
 
 
 def _show(view: BatchView) -> None:
-    counts = [f"{number:,} {state}" for state, number in view.counts.items()]
     facts = [
         ("batch", view.batch_id),
         ("client", view.client_id),
         ("template", view.template_id),
-        ("state", view.state.replace("_", " ")),
-        ("recipients", f"{view.recipients:,}: {', '.join(counts)}"),
+        ("state", _state(view)),
+        ("recipients", _recipients(view)),
         ("created", when(view.created_at)),
     ]
     if view.finished_at is not None:
@@ -83,9 +139,10 @@ def _show(view: BatchView) -> None:
     if view.waiting_for:
         facts.append(("waiting for", view.waiting_for))
     show_facts(facts)
-    if view.state is BatchState.NEEDS_ATTENTION:
+    helps = {BatchState.NEEDS_ATTENTION: "unknown list", BatchState.PAUSED: "batch resume"}
+    if view.state in helps:
         whose = f"{view.batch_id} --client {view.client_id}"
-        click.echo(printable(f"Next: mailerd unknown list {whose}"))
+        click.echo(printable(f"Next: mailerd {helps[view.state]} {whose}"))
 
 
 def _show_recipients(queue: Queue, view: BatchView, state: State | None) -> None:
@@ -108,13 +165,4 @@ def _show_json(queue: Queue, view: BatchView, state: State | None, *, listed: bo
         show_json(view.to_json())
         return
     rows = queue.batches.recipients(view.client_id, view.batch_id, state)
-    show_json_list(map(_as_json, rows), {"batch": view.to_json()}, "recipients")
-
-
-def _as_json(recipient: RecipientView) -> Mapping[str, Any]:
-    return {
-        "contact_id": recipient.contact_id,
-        "state": recipient.state,
-        "reason": recipient.reason,
-        "time": rfc_3339(recipient.time),
-    }
+    show_json_list((row.to_json() for row in rows), {"batch": view.to_json()}, "recipients")

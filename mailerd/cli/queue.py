@@ -16,6 +16,7 @@ from mailerd import embedded
 from mailerd.cli.output import AnswerIsNo, AskedAmiss
 from mailerd.config import Config
 from mailerd.errors import RedisNotReachable
+from mailerd.queue.actions import Actions
 from mailerd.queue.batches import Batches, queue_status
 from mailerd.queue.connection import connect
 from mailerd.queue.dead_letters import DeadLetters, Unknowns
@@ -39,6 +40,7 @@ class Queue:
     batches: Batches
     dead_letters: DeadLetters
     unknowns: Unknowns
+    actions: Actions
     status: Callable[[], QueueStatus]
 
     def batch(self, batch_id: str, client_id: str | None) -> BatchView:
@@ -67,6 +69,7 @@ def opened(config: Config) -> Iterator[Queue]:
         Batches(client, keys),
         DeadLetters(client, keys),
         Unknowns(client, keys),
+        Actions(client, keys),
         partial(queue_status, client, keys),
     )
     try:

@@ -59,8 +59,8 @@ def watch(batch_id: str, client_id: str | None, *, as_json: bool) -> int:
     """
     Watch a batch until it is done or needs attention.
 
-    Ends with 0 when it is done, with 1 when it needs attention. Ctrl-C ends the watching, not the batch.
-    With --json, or where there is no terminal, a line every few seconds.
+    Ends with 0 when it is done or cancelled, with 1 when it needs attention. Ctrl-C ends the watching, not
+    the batch. With --json, or where there is no terminal, a line every few seconds.
     """
     console = Console(highlight=False)
     try:

@@ -280,6 +280,97 @@ def test_batch_show_before_a_worker_read_the_job(mailerd: Mailerd, bench: Ledger
     )
 
 
+def test_batch_list(mailerd: Mailerd, bench: LedgerBench) -> None:
+    """The newest first, of one client or in one state; it says when there are more."""
+    assert mailerd("batch", "list").out == "No batch.\n"
+    half_sent(bench)
+    for number in range(3):
+        bench.enqueuer().enqueue(job(contacts(2), f"club-{number}", "club"), "request")
+
+    everything = mailerd("batch", "list", "--json").json
+    text = mailerd("batch", "list", "-n", "2").out.splitlines()
+
+    assert [view["batch_id"] for view in everything] == ["club-2", "club-1", "club-0", "b1"]
+    assert everything[-1] == mailerd("batch", "show", "b1", "--json").json
+    assert text[0].split() == ["created", "client", "batch", "state", "recipients"]
+    assert text[1].endswith("club    club-2  queued  2: 2 queued")
+    assert text[3:] == ["And older ones: --limit shows more than 2."]
+    assert [view["batch_id"] for view in mailerd("batch", "list", "--client", "shop", "--json").json] == [
+        "b1"
+    ]
+    assert [view["batch_id"] for view in mailerd("batch", "list", "--state", "sending", "--json").json] == [
+        "b1"
+    ]
+    assert len(mailerd("batch", "list", "-n", "3", "--json").json) == 3
+
+
+def test_batch_list_turns_every_page(
+    mailerd: Mailerd, bench: LedgerBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With more batches than a page holds, all are listed, each once."""
+    monkeypatch.setattr("mailerd.cli.batch._PAGE", 2)
+    for number in range(5):
+        bench.enqueuer().enqueue(job(contacts(1), f"b{number}"), "request")
+
+    listed = [view["batch_id"] for view in mailerd("batch", "list", "--json").json]
+
+    assert listed == ["b4", "b3", "b2", "b1", "b0"]
+
+
+def test_batch_pause_and_resume(mailerd: Mailerd, bench: LedgerBench) -> None:
+    """Each says what to do next, shows the batch with --json, and is a no where there is nothing to do."""
+    half_sent(bench)
+
+    paused = mailerd("batch", "pause", "b1")
+    again = mailerd("batch", "pause", "b1")
+    shown = mailerd("batch", "show", "b1").out
+    resumed = mailerd("batch", "resume", "b1", "--json").json
+
+    assert paused.out.splitlines() == [
+        "batch b1 of client shop: paused",
+        "Next: mailerd batch resume b1 --client shop",
+    ]
+    assert (again.code, again.err) == (
+        1,
+        "mailerd: batch b1 of client shop: nothing to pause, it is paused\n",
+    )
+    assert shown.endswith("Next: mailerd batch resume b1 --client shop\n")
+    assert resumed == mailerd("batch", "show", "b1", "--json").json
+    assert mailerd("batch", "resume", "b1").code == 1
+
+
+def test_batch_cancel_asks_first(
+    mailerd: Mailerd, bench: LedgerBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without somebody to ask and without --yes nothing is cancelled; with it, nobody else gets mail."""
+    bench.enqueuer().enqueue(job(contacts(3)), "request")
+    monkeypatch.setattr("sys.stdin", None)
+
+    asked = mailerd("batch", "cancel", "b1")
+    assert asked.code == 2
+    assert "Cancel batch b1 of client shop, 3 recipients open? Nobody is here to answer" in asked.err
+    assert mailerd("batch", "show", "b1", "--json").json["state"] == "queued"
+
+    cancelled = mailerd("batch", "cancel", "b1", "--yes", "--json").json
+    assert (cancelled["state"], cancelled["counts"]) == ("cancelled", {"cancelled": 3})
+    again = mailerd("batch", "cancel", "b1")
+    assert (again.code, again.err) == (
+        1,
+        "mailerd: batch b1 of client shop: nothing to cancel, it is cancelled\n",
+    )
+
+
+def test_batch_retry(mailerd: Mailerd, bench: LedgerBench) -> None:
+    """It is accepted while somebody has failed, and is a no otherwise."""
+    half_sent(bench)
+    bench.enqueuer().enqueue(job(contacts(1), "b2"), "request")
+
+    said = mailerd("batch", "retry", "b1")
+
+    assert said.out.splitlines()[-1] == "Next: mailerd batch watch b1 --client shop"
+    assert mailerd("batch", "retry", "b2").code == 1
+
+
 def test_two_clients_with_the_same_batch_id(mailerd: Mailerd, bench: LedgerBench) -> None:
     """It says so and which clients, and --client tells them apart."""
     half_sent(bench, client_id="shop")
@@ -288,12 +379,15 @@ def test_two_clients_with_the_same_batch_id(mailerd: Mailerd, bench: LedgerBench
     both = mailerd("batch", "show", "b1")
 
     assert both.code == 2
+    assert mailerd("batch", "pause", "b1").code == 2
     assert both.err == "mailerd: 2 clients have a batch b1; name one by --client: club, shop\n"
     assert mailerd("batch", "show", "b1", "--client", "club", "--json").json["client_id"] == "club"
     assert mailerd("unknown", "resolve", "b1", "--all", "--as", "sent", "--yes").code == 2
 
 
-@pytest.mark.parametrize("command", [["batch", "show"], ["batch", "watch"], ["unknown", "list"]])
+@pytest.mark.parametrize(
+    "command", [["batch", "show"], ["batch", "watch"], ["batch", "retry"], ["unknown", "list"]]
+)
 def test_a_batch_that_nobody_knows(mailerd: Mailerd, command: list[str]) -> None:
     """One line, exit code 1."""
     said = mailerd(*command, "no\x1bsuch")
@@ -557,8 +651,10 @@ def test_the_daemons_own_redis_is_found(
 COMMANDS = [
     ["status"],
     ["enqueue", "--client", "a", "--template", "t", "--contact", "c"],
+    ["batch", "list"],
     ["batch", "show", "b1"],
     ["batch", "watch", "b1"],
+    ["batch", "cancel", "b1"],
     ["dead", "list"],
     ["dead", "show", "x"],
     ["dead", "retry", "x"],
