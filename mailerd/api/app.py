@@ -16,7 +16,6 @@ from mailerd.api.batches import Act, Batch, BatchList, Lookup, Recipients
 from mailerd.api.health import Health, Readiness
 from mailerd.api.intake import Bulk, Intake, Queue, QueueTest
 from mailerd.api.ports import Ports
-from mailerd.api.waiting import Shedding
 from mailerd.queue.model import Action
 
 App = falcon.App[falcon.Request, falcon.Response]
@@ -28,7 +27,6 @@ OPEN_TO_ALL = (Health, Readiness)
 def create_app(ports: Ports, keyring: Keyring, max_body_bytes: int) -> App:
     """The application over these ports; a body may have ``max_body_bytes`` and no more."""
     app = falcon.App()
-    app.add_middleware(Shedding(exempt=(Health, Readiness)))
     app.add_middleware(Access(keyring, OPEN_TO_ALL))
     app.add_middleware(KnownMethods())
     problems.install(app)

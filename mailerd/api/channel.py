@@ -1,10 +1,10 @@
 """
 waitress' parser, tasks and channel, taught what this server needs of them.
 
-They close connections while the server drains, note how long a request waited, put waitress' own error
-pages into problem+json, and read a body that is too long to its end so that the client can read the 413.
+They close connections while the server drains, put waitress' own error pages into problem+json, read a body
+that is too long to its end so that the client can read the 413, and know which clients dawdle.
 This is the one module that leans on waitress' inner parts (``tests/contract/test_waitress.py`` guards
-them); ``server.py`` puts it to use. Runs in the loop thread except for the tasks.
+them); ``dispatcher.py`` and ``server.py`` put it to use. Runs in the loop thread except for the tasks.
 """
 
 from __future__ import annotations
@@ -14,15 +14,28 @@ from typing import Any
 import falcon
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
-from waitress.task import ErrorTask, Task, ThreadedTaskDispatcher, WSGITask
-from waitress.utilities import RequestEntityTooLarge
+from waitress.task import ErrorTask, Task, WSGITask
+from waitress.utilities import Error, RequestEntityTooLarge
 
 from mailerd.api.problems import PROBLEM_JSON, page
-from mailerd.api.waiting import WAITED
-from mailerd.clock import Clock
+from mailerd.api.waiting import RETRY_AFTER
 
+# What needs nothing but the process.
+ANSWERED_AT_ONCE = frozenset({"/healthz", "/openapi.json", "/docs"})
+# What tells of trouble, and waits its turn rather than hear that there is too much of it.
+NEVER_REFUSED = frozenset({"/readyz", "/metrics"})
+# A request must be there after so many seconds, and one more for each so many bytes of its body.
+REQUEST_GRACE = 30.0
+SLOWEST = 4096
 # Bytes of a body that is too long which are read and thrown away before its connection is cut.
 MAX_WASTE = 64 * 1024 * 1024
+
+
+class TooBusy(Error):
+    """Why a request is refused that would wait too long."""
+
+    code = 503
+    reason = "Service Unavailable"
 
 
 class _Nowhere:
@@ -43,6 +56,10 @@ class Parser(HTTPRequestParser):
     a reset and never sees the 413. So the rest is read and dropped, within reason. A client that asked
     first (``Expect: 100-continue``) is told at once instead.
     """
+
+    # A request line that is none gives neither; the stubs take the command for bytes.
+    command: Any = ""
+    path = ""
 
     def received(self, data: bytes) -> int:
         """Take in a piece; returns how many of its bytes belonged to this request."""
@@ -85,26 +102,23 @@ class _LastWhenDraining(Task):
 class AnswerTask(_LastWhenDraining, WSGITask):
     """A request that the application answers."""
 
-    def get_environment(self) -> dict[str, Any]:
-        """The WSGI environment, with what ``waiting.py`` wants to know."""
-        environ = super().get_environment()
-        channel: Any = self.channel
-        environ[WAITED] = channel.server.task_dispatcher.waited(channel)
-        return environ
-
 
 class ProblemTask(_LastWhenDraining, ErrorTask):
-    """A request that waitress refuses by itself: no HTTP, too long a header or body, a fault."""
+    """A request that never reaches the application: no HTTP, too long a header or body, a fault, no time."""
 
     def execute(self) -> None:
-        """Answer with a problem and close."""
-        error: Any = self.request.error  # type: ignore[attr-defined]  # the stubs take the request for its error
+        """Answer with a problem, and close unless only time was lacking."""
+        request: Any = self.request
+        error = request.error
         body = page(error.code, error.body)
         self.status = falcon.code_to_http_status(error.code)
         self.response_headers = [("Content-Type", PROBLEM_JSON)]
-        self.set_close_on_finish()
+        if isinstance(error, TooBusy):
+            self.response_headers.append(("Retry-After", str(RETRY_AFTER)))
+        else:
+            self.set_close_on_finish()
         self.content_length = len(body)
-        self.write(body)
+        self.write(b"" if request.command == "HEAD" else body)
 
 
 class Channel(HTTPChannel):
@@ -114,25 +128,45 @@ class Channel(HTTPChannel):
     task_class = AnswerTask
     error_task_class = ProblemTask
     queued_at = 0.0  # when its present request began to wait for a task thread
+    arriving_since: float | None = None  # when the first byte came of a request that is not complete
+
+    def received(self, data: bytes) -> bool:
+        """Take in a piece of a request, or of several; see waitress."""
+        before = self.request
+        taken = super().received(data)
+        if self.request is not before:
+            server: Any = self.server
+            self.arriving_since = None if self.request is None else server.monotonic()
+        return taken
+
+    def dawdles(self, now: float) -> bool:
+        """Whether its request has been arriving for too long; ``now`` in monotonic seconds."""
+        request: Any = self.request
+        if request is None or self.arriving_since is None:
+            return False
+        allowed: float = REQUEST_GRACE + request.body_bytes_received / SLOWEST
+        return now - self.arriving_since > allowed
+
+    def is_answered_at_once(self) -> bool:
+        """Whether its next request needs no thread that may wait for Redis."""
+        request: Any = self.requests[0]
+        return bool(request.error) or request.path in ANSWERED_AT_ONCE
+
+    def is_never_refused(self) -> bool:
+        """Whether its next request waits as long as it has to."""
+        request: Any = self.requests[0]
+        return request.path in NEVER_REFUSED
+
+    def refuse(self) -> None:
+        """Answer its next request with the 503 of a server that has too much to do."""
+        request: Any = self.requests[0]
+        request.error = TooBusy("too many requests at once")
+        self.service()
+
+    def waits_for_its_client(self) -> bool:
+        """Whether nothing is to be done for it: no complete request in hand, no answer to be sent."""
+        return not (self.requests or self.total_outbufs_len)
 
     def idle(self) -> bool:
         """Whether nothing is under way on it: no request in part or in hand, no answer to be sent."""
-        return not (self.requests or self.request is not None or self.total_outbufs_len)
-
-
-class Dispatcher(ThreadedTaskDispatcher):
-    """The task threads and the queue before them."""
-
-    def __init__(self, clock: Clock, threads: int) -> None:
-        super().__init__()
-        self._clock = clock
-        self.set_thread_count(threads)
-
-    def add_task(self, task: Any) -> None:
-        """Queue a channel whose next request is complete."""
-        task.queued_at = self._clock.monotonic()
-        super().add_task(task)
-
-    def waited(self, channel: Channel) -> float:
-        """Seconds that the channel's request waited for its thread."""
-        return self._clock.monotonic() - channel.queued_at
+        return self.request is None and self.waits_for_its_client()

@@ -20,7 +20,8 @@ from waitress import wasyncore
 from waitress.server import create_server
 
 from mailerd.api.app import App
-from mailerd.api.channel import Channel, Dispatcher
+from mailerd.api.channel import Channel
+from mailerd.api.dispatcher import Dispatcher
 from mailerd.api.ports import Gate
 from mailerd.clock import Clock
 
@@ -32,6 +33,9 @@ MAX_CONNECTIONS = 1000
 IDLE_TIMEOUT = 60  # seconds
 CLEANUP_INTERVAL = 5  # seconds
 MAX_HEADER_BYTES = 64 * 1024
+SWEEP_INTERVAL = 1.0  # seconds
+SILENT = 1.0  # seconds after which a connection may have to make room for a new one
+ROOM = 10  # one in so many makes room at a time
 
 log = logging.getLogger(__name__)
 
@@ -45,14 +49,13 @@ def serve(
     ``max_body_bytes`` is the limit that the application enforces to the byte; the one set here only keeps
     endless bodies out.
     """
-    # It warns at every request that finds no idle thread; waiting.py deals with those.
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     server = Server(gate, clock)
+    dispatcher: Any = Dispatcher(clock, threads)  # waitress needs of one no more than add_task
     server.start(
         create_server(
             app,
             map=server.map,
-            _dispatcher=Dispatcher(clock, threads),
+            _dispatcher=dispatcher,
             _start=False,
             sockets=[sock],
             ident=None,
@@ -83,7 +86,7 @@ class Server:
         self.map: dict[int, Any] = {}  # what the loop looks after, by descriptor; filled by waitress
         self._gate = gate
         self._clock = clock
-        self._tick = clock.monotonic()
+        self._tick = self._swept = clock.monotonic()
         self._deadline: float | None = None
         self._failure: BaseException | None = None
         self.waitress: Any = None
@@ -98,6 +101,7 @@ class Server:
         self.waitress = waitress
         waitress.channel_class = Channel
         waitress.closing = self.closing
+        waitress.monotonic = self._clock.monotonic
         waitress.accept_connections()
         self._thread.start()
 
@@ -120,7 +124,7 @@ class Server:
         self.waitress.pull_trigger()
         self._thread.join(max(0.0, deadline - self._clock.monotonic()) + 2 * DRAIN_TICK)
         rest = max(0.0, deadline - self._clock.monotonic())
-        self.waitress.task_dispatcher.shutdown(cancel_pending=False, timeout=rest)
+        self.waitress.task_dispatcher.shutdown(rest)
 
     def _run(self) -> None:
         try:
@@ -135,6 +139,23 @@ class Server:
     def _turn(self, pause: float) -> None:
         wasyncore.loop(timeout=pause, use_poll=True, map=self.map, count=1)
         self._tick = self._clock.monotonic()
+        if self._tick - self._swept >= SWEEP_INTERVAL:
+            self._swept = self._tick
+            self._sweep()
+
+    def _sweep(self) -> None:
+        """Close what arrives too slowly; where no connection is left, those that were silent the longest."""
+        channels = self.waitress.active_channels.values()
+        for channel in channels:
+            channel.will_close |= channel.dawdles(self._tick)
+        if self.waitress.in_connection_overflow:
+            before = self._clock.now() - SILENT
+            silent = [
+                each for each in channels if each.last_activity < before and each.waits_for_its_client()
+            ]
+            silent.sort(key=lambda channel: channel.last_activity)
+            for channel in silent[: len(channels) // ROOM + 1]:
+                channel.will_close = True
 
     def _stop_listening(self) -> None:
         """Take in the connections that the kernel already made, then close our copy of the socket."""

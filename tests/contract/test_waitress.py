@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import inspect
-import logging
 import re
 import socket
 from collections.abc import Iterator
@@ -22,14 +21,24 @@ from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.receiver import ChunkedReceiver, FixedStreamReceiver
 from waitress.server import BaseWSGIServer, create_server
-from waitress.task import ErrorTask, Task, ThreadedTaskDispatcher, WSGITask
-from waitress.utilities import RequestEntityTooLarge
+from waitress.task import ErrorTask, Task, WSGITask
+from waitress.utilities import Error, RequestEntityTooLarge
+
+
+class Dispatcher:
+    """What waitress needs of one."""
+
+    def __init__(self) -> None:
+        self.tasks: list[Any] = []
+
+    def add_task(self, task: Any) -> None:
+        self.tasks.append(task)
 
 
 @pytest.fixture
 def server() -> Iterator[Any]:
     """A stock waitress that does not listen yet."""
-    dispatcher = ThreadedTaskDispatcher()
+    dispatcher: Any = Dispatcher()
     listener = socket.create_server(("127.0.0.1", 0))
     server = create_server(lambda *_: [], map={}, _start=False, _dispatcher=dispatcher, sockets=[listener])
     yield server
@@ -58,7 +67,8 @@ def test_the_server_is_made_without_listening_on_the_socket_and_map_given(server
     assert server.accepting
     assert server._map[server.socket.fileno()] is server
     assert server.active_channels == {}
-    assert isinstance(server.task_dispatcher, ThreadedTaskDispatcher)
+    assert isinstance(server.task_dispatcher, Dispatcher)
+    assert server.in_connection_overflow is False
 
 
 def test_closing_only_the_dispatcher_spares_the_trigger(server: Any) -> None:
@@ -106,19 +116,43 @@ def test_the_header_is_built_where_we_add_to_it() -> None:
     assert "get_environment" in vars(WSGITask)
 
 
-def test_threads_can_be_ended_without_cancelling_what_waits() -> None:
-    """``shutdown(cancel_pending=False)`` ends the idle threads and leaves the queue alone."""
-    dispatcher: Any = ThreadedTaskDispatcher()
-    dispatcher.set_thread_count(2)
-    assert len(dispatcher.threads) == 2
-    dispatcher.shutdown(cancel_pending=False, timeout=5)
-    assert dispatcher.threads == set()
-    assert len(dispatcher.queue) == 0
+def test_a_complete_request_is_a_task_and_an_incomplete_one_is_not(server: Any) -> None:
+    """``received`` keeps a partial request in ``request`` and gives the channel away once it is complete."""
+    server.accept_connections()
+    with socket.create_connection(server.socket.getsockname()) as client:
+        server.handle_accept()
+        (channel,) = server.active_channels.values()
+        channel.received(b"POST /a?b HTTP/1.1\r\nContent-Length: 4\r\n\r\nab")
+        assert server.task_dispatcher.tasks == []
+        assert channel.request.body_bytes_received == 2
+        channel.received(b"cd")
+        assert channel.request is None
+        assert server.task_dispatcher.tasks == [channel]
+        (request,) = channel.requests
+        assert (request.command, request.path, request.error) == ("POST", "/a", None)
+        client.close()
+    channel.handle_close()
 
 
-def test_the_noise_about_the_queue_has_a_logger_of_its_own() -> None:
-    """The warning about the depth of the queue can be silenced by itself."""
-    assert ThreadedTaskDispatcher.queue_logger is logging.getLogger("waitress.queue")
+def test_a_request_with_an_error_is_answered_by_the_error_task(server: Any) -> None:
+    """Setting ``error`` on a complete request before ``service`` makes it a refusal."""
+    seen: list[Any] = []
+
+    class Refusal(ErrorTask):
+        def execute(self) -> None:
+            seen.append(self.request.error)  # type: ignore[attr-defined]  # the stubs take it for its error
+            super().execute()
+
+    server.accept_connections()
+    with socket.create_connection(server.socket.getsockname()):
+        server.handle_accept()
+        (channel,) = server.active_channels.values()
+        channel.error_task_class = Refusal
+        channel.received(b"GET / HTTP/1.1\r\n\r\n")
+        channel.requests[0].error = error = Error("no")
+        channel.service()
+        assert seen == [error]
+    channel.handle_close()
 
 
 @pytest.mark.parametrize(

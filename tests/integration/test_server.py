@@ -17,12 +17,13 @@ import pytest
 
 from mailerd.api.access import Keyring
 from mailerd.api.app import create_app
+from mailerd.api.channel import REQUEST_GRACE
 from mailerd.api.ports import Ports
 from mailerd.api.server import IDLE_GRACE, Server, connection_limit, serve
 from mailerd.clock import SystemClock
 from mailerd.job import EmailJob
 from mailerd.queue.model import Admission, BatchView, Enqueued
-from rigs.waiting import wait_until
+from rigs.waiting import holds_for, wait_until
 
 MAX_BODY = 100_000
 THREADS = 4
@@ -98,6 +99,10 @@ class House:
             connection.sendall(piece)
         return connection
 
+    def waiting(self) -> int:
+        """How many requests wait for a thread."""
+        return len(self.server.waitress.task_dispatcher.queue)
+
     def drain(self, seconds: float = 5.0) -> None:
         self.server.drain(self.clock.monotonic() + seconds)
 
@@ -130,6 +135,11 @@ def house() -> Iterator[House]:
 def post(connection: HTTPConnection, body: Any = JOB, **headers: str) -> HTTPResponse:
     connection.request("POST", "/queue", body, HEADERS | headers)
     return connection.getresponse()
+
+
+def ask_ready(connection: HTTPConnection) -> int:
+    connection.request("GET", "/readyz")
+    return connection.getresponse().status
 
 
 def problem(answer: HTTPResponse, status: int) -> dict[str, Any]:
@@ -231,18 +241,78 @@ def test_a_loop_that_fails_says_so(house: House, monkeypatch: pytest.MonkeyPatch
     wait_until(lambda: house.server.failed() is fault, 5, "the failure was not noticed")
 
 
-def test_who_waited_too_long_is_refused(house: House) -> None:
-    """When a thread comes free, a request that waited too long is not worked on any more."""
+def test_who_waits_too_long_is_refused_while_nobody_is_done(house: House) -> None:
+    """When all threads hang, whoever waits is refused soon, and the connection is kept; health is not."""
     house.intake.open.clear()
     with ThreadPoolExecutor(8) as clients:
-        answers = [clients.submit(post, house.connect()) for _ in range(8)]
-        queue = house.server.waitress.task_dispatcher.queue
-        wait_until(lambda: len(queue) == 8 - THREADS, 10, "not all clients wait")
-        house.clock.ahead += 2
+        held = [clients.submit(post, house.connect()) for _ in range(THREADS)]
+        wait_until(lambda: house.intake.inside == THREADS, 10, "not all threads are busy")
+        begun = house.clock.monotonic()
+        connection = house.connect()
+        answer = post(connection)
+        assert problem(answer, 503)["detail"] == "too many requests at once"
+        assert house.clock.monotonic() - begun < 0.7
+        assert (answer.getheader("Retry-After"), answer.getheader("Connection")) == ("1", None)
+        sock = connection.sock
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().status == 200
+        assert connection.sock is sock
+        ready = clients.submit(ask_ready, house.connect())
+        wait_until(lambda: house.waiting() == 1, 5, "it is not in the queue")
+        holds_for(lambda: not ready.done(), 0.7, "readiness was refused")
         house.intake.open.set()
-        statuses = [answer.result().status for answer in answers]
-    assert sorted(statuses) == [202] * THREADS + [503] * (8 - THREADS)
-    assert {answer.result().getheader("Retry-After") for answer in answers} == {None, "1"}
+        assert [answer.result().status for answer in held] == [202] * THREADS
+        assert ready.result() == 200
+
+
+def test_a_refused_head_has_no_body(house: House) -> None:
+    """A HEAD that is refused for want of time leaves its connection in order."""
+    house.intake.open.clear()
+    with ThreadPoolExecutor(THREADS) as clients:
+        held = [clients.submit(post, house.connect()) for _ in range(THREADS)]
+        wait_until(lambda: house.intake.inside == THREADS, 10, "not all threads are busy")
+        connection = house.connect()
+        connection.request("HEAD", "/batches/b")
+        answer = connection.getresponse()
+        assert (answer.status, answer.read()) == (503, b"")
+        house.intake.open.set()
+        assert {answer.result().status for answer in held} == {202}
+    assert post(connection).status == 202
+
+
+def test_a_request_that_trickles_in_is_cut_and_a_slow_upload_is_not(house: House) -> None:
+    """A request may take its time as long as its body gets on."""
+    head = b"POST /queue HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    longest = JOB.ljust(MAX_BODY)
+    trickle, upload = house.raw(b"POST /queue HT"), house.raw(head % MAX_BODY, longest[:80_000])
+    channels = house.server.waitress.active_channels
+    wait_until(lambda: sum(each.arriving_since is not None for each in channels.values()) == 2, 5)
+    house.clock.ahead += REQUEST_GRACE + 1
+    assert trickle.recv(1) == b""
+    upload.sendall(longest[80_000:])
+    assert answer_of(upload).status == 202
+
+
+def test_silent_connections_make_room(house: House) -> None:
+    """Where no connection is left, those that have been silent the longest are closed for new ones."""
+    house.server.waitress.adj.connection_limit = 30
+    silent = [house.raw() for _ in range(30)]
+    connection = house.connect()
+    connection.request("GET", "/healthz")
+    assert connection.getresponse().status == 200
+    assert len(silent) == 30
+
+
+def test_300_slow_and_half_open_clients_do_not_hide_the_health(house: House) -> None:
+    """With 300 connections that say nothing, half a request, or do not read, /healthz answers in a second."""
+    page = b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n"
+    for number in range(300):
+        house.raw((b"", b"POST /queue HTTP/1.1\r\nHost: x\r\nContent-Le", page)[number % 3])
+    begun = house.clock.monotonic()
+    connection = house.connect()
+    connection.request("GET", "/healthz")
+    assert connection.getresponse().status == 200
+    assert house.clock.monotonic() - begun < 1
 
 
 def test_while_the_daemon_drains_answers_close_their_connections(house: House) -> None:
@@ -265,8 +335,7 @@ def test_a_drain_answers_what_was_asked(house: House) -> None:
     half = house.raw(b"POST /queue HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n", b"Content-Le")
     with ThreadPoolExecutor(10) as clients:
         answers = [clients.submit(post, house.connect()) for _ in range(10)]
-        queue = house.server.waitress.task_dispatcher.queue
-        wait_until(lambda: len(queue) == 10 - THREADS, 10, "not all clients wait")
+        wait_until(lambda: house.waiting() == 10 - THREADS, 10, "not all clients wait")
         drain = house.draining()
         house.intake.open.set()
         assert [answer.result().status for answer in answers] == [202] * 10

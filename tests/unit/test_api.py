@@ -14,7 +14,6 @@ from falcon import testing
 from mailerd.api.access import Keyring
 from mailerd.api.app import create_app
 from mailerd.api.ports import Ports
-from mailerd.api.waiting import WAITED
 from mailerd.errors import RedisRefused, RedisUnavailable
 from mailerd.job import EmailJob
 from mailerd.outcome import State
@@ -373,14 +372,3 @@ def test_a_fault_is_a_500_that_shows_nothing_of_it(house: House, caplog: pytest.
     assert "ZeroDivision" not in answer.text
     record = next(r for r in caplog.records if r.event == "http.fault")
     assert record.exc_info[0] is ZeroDivisionError
-
-
-def test_who_waited_too_long_is_refused(house: House) -> None:
-    """A request that waited too long for a thread is a 503; the health calls still answer."""
-    late = {WAITED: 0.7}
-    answer = house.post(extras=late)
-    problem(answer, 503)
-    assert answer.headers["retry-after"] == "1"
-    assert house.intake.jobs == []
-    assert house.get("/healthz", extras=late).status_code == 200
-    assert house.get("/readyz", extras=late).status_code == 200
