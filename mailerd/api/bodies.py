@@ -28,7 +28,7 @@ class Reader:
         """The whole body; raises the 415 or 413. The type is required: a browser's form could send others."""
         media_type, _ = falcon.parse_header(req.content_type or "")
         if media_type.lower() != self._media_type:
-            raise Refusal(415, f"the body must come as {self._media_type}")
+            raise Refusal(415, f"the body needs the header Content-Type: {self._media_type}")
         encoding = req.get_header("Content-Encoding") or "identity"
         if encoding.lower() != "identity":
             raise Refusal(415, "the body must come as it is, without a Content-Encoding")

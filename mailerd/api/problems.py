@@ -65,10 +65,20 @@ def install(app: falcon.App[falcon.Request, falcon.Response]) -> None:
     app.add_error_handler(Exception, _fault)
 
 
-def _serialize(_req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError) -> None:
+def _serialize(req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError) -> None:
     errors = error.errors if isinstance(error, Refusal) else ()
     resp.content_type = PROBLEM_JSON
-    resp.data = page(error.status_code, error.description, errors)
+    resp.data = page(error.status_code, error.description or _hint(req, error), errors)
+
+
+def _hint(req: falcon.Request, error: falcon.HTTPError) -> str | None:
+    """What somebody who has mistyped a path or a method wants to know."""
+    if isinstance(error, falcon.HTTPRouteNotFound):
+        return f"nothing is at {req.path[:100]}; /openapi.json has every path"
+    if isinstance(error, falcon.HTTPMethodNotAllowed):
+        allowed = dict(error.headers or {}).get("Allow", "")
+        return f"{req.method} is no method of {req.path[:100]}; it takes {allowed}"
+    return None
 
 
 def _redis_away(_req: falcon.Request, _resp: falcon.Response, error: Exception, _params: Any) -> None:
