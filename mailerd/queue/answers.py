@@ -33,7 +33,8 @@ class OpenBatch:
 
     ``pinned`` is the digest of the template that it is sent with, empty until its first claim; ``deaths``
     is how many workers in a row died with this job in hand and nobody settled; ``waited`` is how long ago it
-    was enqueued (seconds), where this is the job that it was enqueued with.
+    was enqueued (seconds), where this is the job that it was enqueued with; ``policy``, hold or resend, is
+    what it was pinned to for unknown outcomes.
     """
 
     batch: Batch
@@ -44,6 +45,7 @@ class OpenBatch:
     agrees: bool
     halt: Halt = Halt.NONE
     waited: float | None = None
+    policy: str = ""
 
 
 class Claimed(StrEnum):

@@ -75,7 +75,8 @@ class Ledger:
         batch = Batch(client_id, batch_id, int(buckets))
         halt = Halt(facts[7].decode())
         since = int(waited) / 1000 if waited else None
-        return OpenBatch(batch, template, variables, pinned, int(deaths), bool(facts[6]), halt, since)
+        policy = facts[8].decode()
+        return OpenBatch(batch, template, variables, pinned, int(deaths), bool(facts[6]), halt, since, policy)
 
     def admit(
         self,
@@ -132,16 +133,16 @@ class Ledger:
 
     def pin(
         self, batch: Batch, digest: str, packed: bytes, unknown: str, domain: str = ""
-    ) -> tuple[str, bytes]:
+    ) -> tuple[str, bytes, str]:
         """
         Pin the batch to this template and its policy for unknown outcomes, unless it is pinned.
 
-        ``domain`` is that of its Message-IDs, for whoever looks at its recipients. Returns what it is
-        pinned to. Raises ``LeaseLost``.
+        ``domain`` is that of its Message-IDs, for whoever looks at its recipients. Returns digest, template
+        and policy that it is pinned to. Raises ``LeaseLost``.
         """
         keys = [self._keys.batch(batch.tag), self._keys.templates, self._keys.template_users]
-        _, pinned, kept = self._run("pin", keys, [digest, packed, unknown, domain])
-        return pinned.decode(), kept
+        _, pinned, kept, policy = self._run("pin", keys, [digest, packed, unknown, domain])
+        return pinned.decode(), kept, policy.decode()
 
     def claim(
         self, batch: Batch, contact_ids: Sequence[str], *, retry: bool, resend: bool

@@ -46,7 +46,7 @@ class Letters:
         """The batch's letter. Raises ``TemplateBroken``: then nobody of the batch can get it."""
         letter = self._letters.get(opened.batch.tag)
         if letter is None:
-            letter = self._write(opened, self._template(opened, ledger))
+            letter = self._write(opened, *self._template(opened, ledger))
             _keep(self._letters, opened.batch.tag, letter)
         return letter
 
@@ -59,19 +59,21 @@ class Letters:
             # It may still be put there: templates are read when they are wanted.
             log.warning("No mail can be made: %s", fault, extra={"event": "templates.missing"})
 
-    def _template(self, opened: OpenBatch, ledger: Ledger) -> Template:
+    def _template(self, opened: OpenBatch, ledger: Ledger) -> tuple[Template, str]:
+        """The template and the policy for unknown outcomes that the batch is pinned to."""
         if opened.pinned:
-            template = self._templates.get(opened.pinned)
-            return template or self._unpacked(opened.pinned, ledger.pinned_template(opened.pinned))
+            kept = self._templates.get(opened.pinned)
+            template = kept or self._unpacked(opened.pinned, ledger.pinned_template(opened.pinned))
+            return template, opened.policy
         source = self._folder.load(opened.template_id)
         template = self._templates.get(source.digest) or Template(source)
         unknown = template.settings.unknown or self._mail.unknown
         domain = message_id_domain(self._mail, template.settings)
-        digest, packed = ledger.pin(opened.batch, source.digest, source.pack(), unknown, domain)
+        digest, packed, policy = ledger.pin(opened.batch, source.digest, source.pack(), unknown, domain)
         if digest == source.digest:
             _keep(self._templates, digest, template)
-            return template
-        return self._templates.get(digest) or self._unpacked(digest, packed)
+            return template, policy
+        return self._templates.get(digest) or self._unpacked(digest, packed), policy
 
     def _unpacked(self, digest: str, packed: bytes | None) -> Template:
         if packed is None:
@@ -80,7 +82,7 @@ class Letters:
         _keep(self._templates, digest, template)
         return template
 
-    def _write(self, opened: OpenBatch, template: Template) -> Letter:
+    def _write(self, opened: OpenBatch, template: Template, unknown: str) -> Letter:
         batch = opened.batch
         composer = Composer(
             self._mail,
@@ -89,8 +91,7 @@ class Letters:
             batch_id=batch.batch_id,
             template_id=opened.template_id,
         )
-        resend = (template.settings.unknown or self._mail.unknown) == "resend"
-        policy = RetryPolicy(self._mail.retry_delays, self._mail.max_age, resend)
+        policy = RetryPolicy(self._mail.retry_delays, self._mail.max_age, unknown == "resend")
         return Letter(template, composer, variables_of(opened.variables_json), policy, batch)
 
 

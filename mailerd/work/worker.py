@@ -128,6 +128,8 @@ class Worker:
         self._enter(SlotState.IDLE, LONGEST_TAKE)
         self._keeper.taking(True)
         try:
+            if not self._lease.lives() and not self._patience.call(self._renew):
+                raise LeaseLost
             if self._stop:  # raised before the keeper could know that there is a take to end
                 return None
             return self._patience.call(lambda: self._taker.take(self._lease))
@@ -208,6 +210,9 @@ class Worker:
             leave(self._client, self._keys, self._lease)
         except (RedisUnavailable, RedisRefused):
             return
+
+    def _renew(self) -> bool:
+        return self._lease.renew(self._client, self._keys)
 
     def _ping(self) -> None:
         with translated():

@@ -643,9 +643,9 @@ def test_a_batch_is_pinned_to_its_first_template(bench: LedgerBench) -> None:
     worker = bench.hands()
     one, two = worker.admit(job(["a"])), worker.admit(job(["a"], "b2"))
 
-    assert worker.ledger.pin(one, "d1", b"\x00packed", "resend") == ("d1", b"\x00packed")
-    assert worker.ledger.pin(one, "d2", b"other", "hold") == ("d1", b"\x00packed")
-    assert worker.ledger.pin(two, "d1", b"\x00packed", "") == ("d1", b"\x00packed")
+    assert worker.ledger.pin(one, "d1", b"\x00packed", "resend") == ("d1", b"\x00packed", "resend")
+    assert worker.ledger.pin(one, "d2", b"other", "hold") == ("d1", b"\x00packed", "resend")
+    assert worker.ledger.pin(two, "d1", b"\x00packed", "") == ("d1", b"\x00packed", "")
 
     assert worker.open(job(["a"])).pinned == "d1"
     assert worker.ledger.pinned_template("d1") == b"\x00packed"

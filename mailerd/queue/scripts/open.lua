@@ -6,9 +6,10 @@
 --      and for a job, not for a slice: 5 template  6 variables  7 buckets  8 expires (ms or '')
 -- Returns {'lost'} | {'gone'} (no such batch) | {'ended'} (long ago: deleted, a tombstone stands)
 --      | {'ok', template, variables, buckets, ms since it was enqueued with this job or '', template digest or '',
---      deaths, agrees (1|0), 'paused', 'cancelled' or ''}
+--      deaths, agrees (1|0), 'paused', 'cancelled' or '', its policy for unknown ones or ''}
 if redis.call('PEXPIRE', KEYS[1], ARGV[1]) == 0 then return {'lost'} end
-local known = redis.call('HMGET', KEYS[2], 'template', 'variables', 'buckets', 'created', 'pinned', 'promise')
+local known = redis.call('HMGET', KEYS[2], 'template', 'variables', 'buckets', 'created', 'pinned', 'promise',
+  'policy')
 if not known[4] then
   if redis.call('EXISTS', KEYS[3]) == 1 then return {'ended'} end
   if #ARGV < 8 then return {'gone'} end
@@ -17,9 +18,9 @@ if not known[4] then
     'recipients', 0)
   if ARGV[8] ~= '' then redis.call('HSET', KEYS[2], 'expires', ARGV[8]) end
   note_batch(KEYS[4], KEYS[5], KEYS[6], ARGV[3], ARGV[4], now)
-  known = {ARGV[5], ARGV[6], ARGV[7], now, false, false}
+  known = {ARGV[5], ARGV[6], ARGV[7], now, false, false, false}
 end
 local waited = known[6] == ARGV[2] and tostring(now_ms() - known[4]) or ''
 local deaths = redis.call('HGET', KEYS[7], ARGV[2] .. ':deaths') or '0'
 local agrees = (#ARGV < 8 or (known[1] == ARGV[5] and known[2] == ARGV[6])) and 1 or 0
-return {'ok', known[1], known[2], known[3], waited, known[5] or '', deaths, agrees, halt_of(KEYS[2])}
+return {'ok', known[1], known[2], known[3], waited, known[5] or '', deaths, agrees, halt_of(KEYS[2]), known[7] or ''}
