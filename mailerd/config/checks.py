@@ -61,6 +61,14 @@ def _api_host(config: Config) -> Iterator[Problem]:
         )
 
 
+def _body_and_job(config: Config) -> Iterator[Problem]:
+    if config.api.enabled and config.api.max_body_mb >= config.queue.max_job_mb:
+        yield Problem(
+            "api.max_body_mb",
+            f"must be smaller than queue.max_job_mb ({config.queue.max_job_mb}): workers bury what is larger",
+        )
+
+
 _CHECKS: tuple[tuple[set[str], Callable[[Config], Iterator[Problem]]], ...] = (
     ({"mail", "mail.transport"}, _transport_given),
     ({"mail", "mail.transport", "smtp", "smtp.host"}, _smtp_host),
@@ -68,4 +76,5 @@ _CHECKS: tuple[tuple[set[str], Callable[[Config], Iterator[Problem]]], ...] = (
     ({"smtp", "smtp.username", "smtp.password", "smtp.password_file"}, _login),
     ({"smtp.ca_file"}, _ca_file),
     ({"api", "api.host", "api.socket", "api.enabled", "api.keys"}, _api_host),
+    ({"api", "api.enabled", "api.max_body_mb", "queue", "queue.max_job_mb"}, _body_and_job),
 )

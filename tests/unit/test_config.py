@@ -205,6 +205,7 @@ def test_all_problems_of_all_sources_at_once(place: Place) -> None:
         (SENDING + "password='p'", "smtp.username: must be set where smtp.password is"),
         (SENDING + "ca_file='/nowhere/ca.pem'", "smtp.ca_file: cannot read /nowhere/ca.pem"),
         ("[api]\nhost='example.com'", "api.host: must be a loopback address"),
+        ("[api]\nmax_body_mb=32", "api.max_body_mb: must be smaller than queue.max_job_mb (32)"),
         ("[[api.keys]]\nclient_id='x'", "api.keys.0.sha256: is missing"),
         ("[[api.keys]]\nclient_id='x'\nsha256='tok-en'", "api.keys.0.sha256: must be the 64 hex digits"),
         (KEY + "token='x'", "api.keys.0.token: is nothing that a key has"),
