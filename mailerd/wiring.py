@@ -21,13 +21,13 @@ from mailerd import embedded
 from mailerd import log as logs
 from mailerd.api.access import Caller, Keyring
 from mailerd.api.app import create_app
-from mailerd.api.ports import Ports
+from mailerd.api.ports import Ports, Sources
 from mailerd.api.server import Server, serve
 from mailerd.board import Death, Slot
 from mailerd.clock import Clock, Stop, SystemClock
 from mailerd.config import Config
 from mailerd.config.model import EVERY_CLIENT, ApiKey
-from mailerd.daemon import linux, main
+from mailerd.daemon import linux, main, processes
 from mailerd.daemon.gate import Gate
 from mailerd.daemon.roles import Roles
 from mailerd.queue import scripts
@@ -36,6 +36,7 @@ from mailerd.queue.batches import Batches
 from mailerd.queue.connection import connect
 from mailerd.queue.enqueue import TIMEOUT, Enqueuer
 from mailerd.queue.keys import Keys
+from mailerd.queue.metrics import Metrics
 from mailerd.queue.probe import Reachability, wait_for_redis
 from mailerd.work.janitor import Janitor, Overview
 from mailerd.work.worker import Kit, Worker
@@ -72,7 +73,7 @@ def roles(reload: Callable[[], Config], clock: Clock) -> Roles:
 
     return Roles(
         prepare=lambda config: prepare(config, clock),
-        serve=lambda config, sock, gate: open_door(config, sock, gate, clock),
+        serve=lambda config, sock, gate, board: open_door(config, sock, gate, clock, board.slots, overview),
         probe=lambda config, stop, waiting: wait_for_redis(config, stop, clock, waiting),
         housekeep=housekeep,
         describe=lambda: overview.text,
@@ -80,13 +81,17 @@ def roles(reload: Callable[[], Config], clock: Clock) -> Roles:
     )
 
 
-def open_door(config: Config, sock: socket.socket, gate: Gate, clock: Clock) -> Server:
+def open_door(
+    config: Config, sock: socket.socket, gate: Gate, clock: Clock, slots: Iterable[Slot], overview: Overview
+) -> Server:
     """Start the HTTP threads."""
     max_body = config.api.max_body_mb * 2**20
     client = connect(config.redis, timeout=TIMEOUT, connect_timeout=TIMEOUT)
     keys = Keys(config.queue.name)
     ready = ReadyGate(gate, Reachability(config, clock))
-    ports = Ports(Enqueuer(config), Batches(client, keys), Actions(client, keys), ready)
+    figures = Metrics(client, keys).read
+    sources = Sources(figures, slots, processes.private_memory, lambda: overview.events)
+    ports = Ports(Enqueuer(config), Batches(client, keys), Actions(client, keys), ready, sources)
     app = create_app(ports, keyring(config.api.keys), max_body)
     return serve(app, sock, config.api.threads, gate, max_body, clock)
 

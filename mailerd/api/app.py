@@ -13,15 +13,18 @@ import falcon
 from mailerd.api import problems
 from mailerd.api.access import Access, Keyring
 from mailerd.api.batches import Act, Batch, BatchList, Lookup, Recipients
+from mailerd.api.docs import Docs
 from mailerd.api.health import Health, Readiness
 from mailerd.api.intake import Bulk, Intake, Queue, QueueTest
+from mailerd.api.metrics import Metrics
+from mailerd.api.openapi import Description, describe
 from mailerd.api.ports import Ports
 from mailerd.queue.model import Action
 
 App = falcon.App[falcon.Request, falcon.Response]
 
 # What needs no key.
-OPEN_TO_ALL = (Health, Readiness)
+OPEN_TO_ALL = (Health, Readiness, Description, Docs)
 
 
 def create_app(ports: Ports, keyring: Keyring, max_body_bytes: int) -> App:
@@ -42,6 +45,10 @@ def create_app(ports: Ports, keyring: Keyring, max_body_bytes: int) -> App:
         app.add_route(f"/batches/{{batch_id}}/{action}", Act(action, lookup, ports.actions))
     app.add_route("/healthz", Health())
     app.add_route("/readyz", Readiness(ports.gate))
+    app.add_route("/metrics", Metrics(ports.sources))
+    description = describe()
+    app.add_route("/openapi.json", Description(description))
+    app.add_route("/docs", Docs(description))
     return app
 
 

@@ -11,33 +11,20 @@ from __future__ import annotations
 import platform
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import reduce
 from importlib.metadata import version
 from operator import add
 
 import falcon
 
+from mailerd.api.access import caller_of
 from mailerd.api.exposition import CONTENT_TYPE, Family, Sample, Type, gauge, histogram, labelled, render
+from mailerd.api.ports import Sources
+from mailerd.api.problems import Refusal
 from mailerd.board import Event, Histogram, Slot, SlotState
 from mailerd.errors import RedisRefused, RedisUnavailable
 from mailerd.outcome import Kind
 from mailerd.queue.figures import QueueFigures
-
-
-@dataclass(frozen=True, slots=True)
-class Sources:
-    """
-    Where the numbers come from.
-
-    ``queue`` raises ``RedisUnavailable`` or ``RedisRefused``; ``slots`` are the board's; ``memory`` tells the
-    private bytes of a process; ``events`` is what the janitor counted.
-    """
-
-    queue: Callable[[], QueueFigures]
-    slots: Iterable[Slot]
-    memory: Callable[[int], int]
-    events: Callable[[], Mapping[str, int]]
 
 
 class Metrics:
@@ -46,8 +33,10 @@ class Metrics:
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
 
-    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
-        """Every family, read now."""
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Every family, read now; a client's key does not open it, since it counts everybody's."""
+        if caller_of(req).client_id is not None:
+            raise Refusal(403, "metrics tell of every client: they need a key that opens every client's")
         resp.content_type = CONTENT_TYPE
         resp.data = render(self._families())
 

@@ -6,12 +6,14 @@ Pure declarations; ``wiring.py`` hands in what fulfils them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from mailerd.board import Slot
 from mailerd.job import EmailJob
 from mailerd.outcome import State
+from mailerd.queue.figures import QueueFigures
 from mailerd.queue.model import Action, BatchPage, BatchState, BatchView, Effect, Enqueued, RecipientPage
 
 
@@ -74,6 +76,21 @@ class Gate(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Sources:
+    """
+    Where ``/metrics`` has its numbers from.
+
+    ``queue`` raises ``RedisUnavailable`` or ``RedisRefused``; ``slots`` are the board's; ``memory`` tells the
+    private bytes of a process; ``events`` is what the janitor counted.
+    """
+
+    queue: Callable[[], QueueFigures]
+    slots: Iterable[Slot]
+    memory: Callable[[int], int]
+    events: Callable[[], Mapping[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
 class Ports:
     """All of them."""
 
@@ -81,3 +98,4 @@ class Ports:
     batches: Batches
     actions: Actions
     gate: Gate
+    sources: Sources

@@ -115,7 +115,7 @@ class Control:
         if door is None or self._server is not None:
             return
         with signals.blocked():
-            self._server = self._roles.serve(self._config, door, self._gate)
+            self._server = self._roles.serve(self._config, door, self._gate, self._board)
         log.info("Server starting on %s", listener.where(door), extra={"event": "server.started"})
 
     def _begin(self, door: socket.socket | None) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Protocol
 
-from mailerd.board import Death, Slot
+from mailerd.board import Board, Death, Slot
 from mailerd.clock import Stop
 from mailerd.config import Config
 from mailerd.daemon.gate import Gate
@@ -52,7 +52,7 @@ class Roles:
     """
 
     prepare: Callable[[Config], Work]
-    serve: Callable[[Config, socket.socket, Gate], Server]
+    serve: Callable[[Config, socket.socket, Gate, Board], Server]
     probe: Callable[[Config, Stop, Callable[[], None]], None]
     housekeep: Callable[[Config, Stop, SimpleQueue[Death | None]], None]
     describe: Callable[[], str]

@@ -23,6 +23,7 @@ from mailerd.api.server import IDLE_GRACE, Server, connection_limit, serve
 from mailerd.clock import SystemClock
 from mailerd.job import EmailJob
 from mailerd.queue.model import Admission, BatchView, Enqueued
+from rigs.figures import no_sources
 from rigs.waiting import holds_for, wait_until
 
 MAX_BODY = 100_000
@@ -81,7 +82,7 @@ class House:
         self.server = self.serve()
 
     def serve(self) -> Server:
-        ports = Ports(self.intake, self.intake, self.intake, self.gate)
+        ports = Ports(self.intake, self.intake, self.intake, self.gate, no_sources())
         app = create_app(ports, Keyring(), MAX_BODY)
         self.server = serve(app, self.sock.dup(), THREADS, self.gate, MAX_BODY, self.clock)
         self.servers.append(self.server)

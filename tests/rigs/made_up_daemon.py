@@ -154,7 +154,7 @@ def main() -> int:
     logs.setup(config.log)
     roles = Roles(
         prepare=lambda _: work,
-        serve=lambda _, door, gate: Server(door, gate),
+        serve=lambda _, door, gate, __: Server(door, gate),
         probe=probe,
         housekeep=housekeep,
         describe=lambda: "0 jobs waiting",

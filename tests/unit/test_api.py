@@ -18,6 +18,7 @@ from mailerd.errors import RedisRefused, RedisUnavailable
 from mailerd.job import EmailJob
 from mailerd.outcome import State
 from mailerd.queue.model import Admission, BatchState, BatchView, Enqueued
+from rigs.figures import no_sources
 
 MAX_BODY = 2000
 JOB = {"client_id": "shop", "contact_ids": ["a", "b", "a"], "template_id": "hello", "batch_id": "b-1"}
@@ -62,7 +63,7 @@ class Gate:
 class House:
     def __init__(self) -> None:
         self.intake, self.batches, self.gate = Intake(), Batches(), Gate()
-        ports = Ports(self.intake, self.batches, self.batches, self.gate)
+        ports = Ports(self.intake, self.batches, self.batches, self.gate, no_sources())
         self.client = testing.TestClient(create_app(ports, Keyring(), MAX_BODY))
 
     def post(
