@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mailerd.queue.model import Action, Effect
 from mailerd.queue.payloads import Ticket
 from rigs.interleaving import Stage
 from rigs.ledger_bench import LedgerBench, contacts, job
@@ -59,6 +60,46 @@ def assert_everybody_is_settled_once(stage: Stage, batch: str, everybody: list[s
         times = stage.post.may_have[contact]
         assert state in ("sent", "unknown", "failed", "invalid"), (contact, state)
         assert times == (1 if state in ("sent", "unknown") else 0), (contact, state, times)
+
+
+def play_until_cancelled(valkey: RedisServer, folder: Path, seed: int, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("mailerd.work.handler.ROWS_IN_A_SCRIPT", 25)
+    with valkey.client() as client:
+        bench = LedgerBench(client, valkey.url, max_deaths=1000)
+
+        def check() -> None:
+            bench.assert_conserved(LARGE)
+            assert max(stage.post.may_have.values(), default=0) <= 1, "handed over twice"
+
+        stage = Stage(bench, folder, seed, check)
+        bench.enqueuer().enqueue(job(contacts(90), LARGE), "request")
+        stage.play(100 + 10 * seed % 400, {30: job(contacts(60, start=50), LARGE).to_json()})
+        assert stage.say(Action.CANCEL, "shop", LARGE) is Effect.DONE, "it was over before"
+        before, in_hand = stage.post.may_have.total(), bench.counts(LARGE).get("sending", 0)
+        stage.play(200, {0: job(contacts(20, start=100), LARGE).to_json()})
+        stage.work_off()
+        stage.close()
+
+        assert bench.leftovers() == {}
+        states = bench.states(LARGE)
+        assert int(bench.record(LARGE)["recipients"]) == len(states)
+        assert stage.post.may_have.total() <= before + in_hand
+        assert set(states.values()) <= {"sent", "unknown", "failed", "invalid", "cancelled"}
+        for contact, state in states.items():
+            assert stage.post.may_have[contact] == (1 if state in ("sent", "unknown") else 0), (
+                contact,
+                state,
+            )
+
+
+@pytest.mark.parametrize(
+    "seed", [*range(3), *(pytest.param(n, marks=pytest.mark.slow) for n in range(3, 30))]
+)
+def test_a_cancelled_batch_ends_and_sends_nothing_more(
+    valkey: RedisServer, tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cancelled at any moment of any order, everybody ends, and only those in hand may still get the mail."""
+    play_until_cancelled(valkey, tmp_path, seed, monkeypatch)
 
 
 @pytest.mark.parametrize("seed", range(3))

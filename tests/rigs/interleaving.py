@@ -3,7 +3,7 @@ Workers and a janitor in one process, run one Redis command at a time in an orde
 
 The real handler, delivery, janitor, board slot and scripts over a real server; made up are only who gets the
 turn, the mail server and the contacts. Each worker may be killed, may lose its lease or an answer, and may be
-stopped between any two commands and while a hand-over is open.
+stopped between any two commands and while a hand-over is open; an operator may pause, resume and retry.
 """
 
 from __future__ import annotations
@@ -29,10 +29,12 @@ from mailerd.delivery import Delivery
 from mailerd.errors import LeaseLost, RedisUnavailable
 from mailerd.message import Message
 from mailerd.outcome import Kind, Outcome
+from mailerd.queue.actions import Actions
 from mailerd.queue.claims import Claim, Claims
 from mailerd.queue.connection import Patience, translated
 from mailerd.queue.lease import leave, register
 from mailerd.queue.ledger import Ledger
+from mailerd.queue.model import Action, Effect
 from mailerd.queue.payloads import job_id
 from mailerd.queue.scripts import run
 from mailerd.queue.upkeep import Upkeep
@@ -261,7 +263,7 @@ class SteppedJanitor:
             while self.deaths:
                 self._janitor._settle(self.deaths[0])
                 self.deaths.popleft()
-            for chore in (upkeep.promote, upkeep.reap_lapsed, upkeep.visit_graves):
+            for chore in (upkeep.promote, upkeep.sweep, upkeep.reap_lapsed, upkeep.visit_graves):
                 self._janitor._patience.call(chore)
 
     def restart(self) -> None:
@@ -292,6 +294,7 @@ class Stage:
         self._check = check
         self.workers = [SteppedWorker(self, number) for number in (1, 2, 3)]
         self.janitor = SteppedJanitor(self)
+        self.words = list(self.chance.choices(list(Action), [0, 4, 4, 1], k=500))
 
     def play(self, turns: int, pushes: Mapping[int, bytes]) -> None:
         """So many turns full of accidents; ``pushes`` come in at their turn."""
@@ -304,12 +307,24 @@ class Stage:
     def work_off(self, most: int = 30_000) -> None:
         """No accidents: turns until nothing is left to do."""
         self.post.sure = True
+        for tag in self.bench.client.zrange(self.bench.keys.batches, 0, -1):
+            self.say(Action.RESUME, *tag.decode().split("/"))
         for _ in range(most):
             if not self.janitor.deaths and not self._work_left():
                 break
             self.bench.make_due()
             self._turn()
         self.post.sure = False
+
+    def say(self, action: Action, client_id: str, batch_id: str) -> Effect:
+        """An operator's word, between any two commands of the others."""
+        return Actions(self.bench.client, self.bench.keys).act(action, client_id, batch_id)
+
+    def _operator(self) -> None:
+        tags = self.bench.client.zrange(self.bench.keys.batches, 0, -1)
+        if tags:
+            self.say(self.words.pop(), *self.chance.choice(tags).decode().split("/"))
+            self._check()
 
     def close(self) -> None:
         """End everybody."""
@@ -346,5 +361,7 @@ class Stage:
             worker.stop.raise_()
         elif dice < 0.09:
             self.janitor.restart()
-        elif dice < 0.20:
+        elif dice < 0.11:
+            self._operator()
+        elif dice < 0.22:
             self.bench.make_due()

@@ -184,7 +184,7 @@ class LedgerBench:
         promised = int(record.get("promised", 0))
         rows = self.states(batch, client)
         recount = Counter(rows.values())
-        recount[State.QUEUED] += promised
+        recount[State.CANCELLED if "promised_as" in record else State.QUEUED] += promised
         counts = self.counts(batch, client)
         assert counts == {state: number for state, number in recount.items() if number}
         assert int(record["recipients"]) == sum(counts.values()) == len(rows) + promised
@@ -208,10 +208,11 @@ class LedgerBench:
         assert figures.batches_needing_attention == asking
 
     def tickets(self, batch: str = "b1", client: str = "shop") -> int:
-        """How many tickets of the batch there are, on the queue and in hands."""
+        """How many tickets of the batch there are: on the queue, in hands and parked."""
         ticket = Ticket(client, batch).to_bytes()
         hands = [self.client.lrange(key, 0, -1) for key in self.client.keys(self.keys.hand("*"))]
-        return sum(held.count(ticket) for held in [self.queue(), *hands])
+        parked = self.client.lrange(self.keys.parked(f"{client}/{batch}"), 0, -1)
+        return sum(held.count(ticket) for held in [self.queue(), parked, *hands])
 
     def leftovers(self) -> dict[str, Any]:
         """What a queue that is worked off must not have any more."""
@@ -222,5 +223,7 @@ class LedgerBench:
             "later": self.client.hgetall(self.keys.later),
             "hands": self.client.keys(self.keys.hand("*")),
             "slices": self.client.keys(self.keys.side("*")),
+            "parked": self.client.keys(self.keys.parked("*")),
+            "sweeps": self.client.lrange(self.keys.sweeps, 0, -1),
         }
         return {name: value for name, value in left.items() if value}
