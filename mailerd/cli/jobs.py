@@ -67,7 +67,9 @@ def job_of(fields: Mapping[str, Any], contacts: bytes | None, longest: int) -> l
     try:
         jobs.append(_job(value))
     except JobRejected as fault:
-        flaws += _flaws(None, fault)
+        # That nothing is left of what could not be read is no flaw of its own.
+        known = {flaw.problem.field for flaw in flaws}
+        flaws += [flaw for flaw in _flaws(None, fault) if flaw.problem.field not in known]
     flaws += _too_long(jobs, longest)
     if flaws:
         raise Flawed(flaws)

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from mailerd.config import Config, load, locate, scrub
+from mailerd.config.later import LATER
 from mailerd.config.model import keys, sections
+from mailerd.config.names import settings
 from mailerd.config.urls import apply_redis_addr
 from mailerd.errors import ConfigurationError
 
@@ -179,8 +181,10 @@ def test_all_problems_of_all_sources_at_once(place: Place) -> None:
             "workers.connections: must be a whole number, not 2.5",
             "mail.retry_delays.1: must be more than 0, not 0",
             "api.port: must be a whole number, not 'http' (from MAILERD_API__PORT)",
-            "api.host: must be a loopback address as long as no [[api.keys]] guard the door, not 0.0.0.0: "
-            "mailerd key create CLIENT makes one",
+            (
+                "api.host: must be a loopback address as long as no [[api.keys]] guard the door, not 0.0.0.0: "
+                "mailerd key create CLIENT makes one"
+            ),
             "log.addresses: must be true or false, not 'perhaps' (from MAILERD_LOG__ADDRESSES)",
             "redis.url: must be a redis://, rediss:// or unix:// URL",
             'mail.transport: must be set where [smtp] is given: "smtp" to send, "none" to send nothing',
@@ -245,6 +249,48 @@ def test_settings_of_later_versions_are_not_ignored(place: Place, toml: str, fie
 
     assert problem.startswith(f"{field}: ")
     assert "comes with a later version" in problem
+
+
+# Every key that the contract names.
+CONTRACT = {
+    "daemon": "state_dir",
+    "redis": "url embedded startup_timeout accept_eviction replicas",
+    "queue": "name fetch slice lease max_length max_deaths retention_days replay_days max_job_mb",
+    "workers": "processes connections drain_timeout max_jobs max_age max_memory_mb",
+    "api": "enabled host port socket threads max_body_mb keys",
+    "contacts": "url query",
+    "templates": "path",
+    "mail": "transport from envelope_from redirect_to unknown max_age",
+    "smtp": "host port tls username password password_file ca_file helo_name mails_per_connection",
+    "ses": "region endpoint_url configuration_set",
+    "limits": "per_second per_day",
+    "log": "format level addresses",
+}
+
+
+def test_no_setting_of_the_contract_is_foreign(place: Place) -> None:
+    """Each is a setting, or is refused with the word that it comes later; none is taken and ignored."""
+    known = set(settings()) | set(LATER)
+    named = {(section, key) for section, names in CONTRACT.items() for key in names.split()}
+
+    assert named - known == set()
+    for section, key in sorted(set(LATER) & named):
+        (problem,) = place.problems(f"[{section}]\n{key} = 7\n")
+        assert problem == f"{section}.{key}: comes with a later version of mailerd; leave it out"
+
+
+def test_a_secret_of_several_lines_is_none(place: Place) -> None:
+    """The line end of an editor is no part of a secret; a second line is a mistake, and is not shown."""
+    (place.cwd / "secret").write_text("hunter2\n")
+    toml = SENDING + "username='u'\npassword_file='secret'"
+    config = place.load(toml)
+    (place.cwd / "secret").write_text("hunter2\nhunter3\n")
+
+    assert config.smtp is not None
+    assert config.smtp.password.get_secret_value() == "hunter2"
+    assert place.problems(toml) == [
+        f"smtp.password_file: {place.cwd}/secret holds several lines, and a secret is one"
+    ]
 
 
 def test_defaults_of_later_settings_are_taken(place: Place) -> None:

@@ -120,6 +120,23 @@ def test_options_that_make_no_job() -> None:
     assert [flaw.problem.field for flaw in refused.value.flaws] == ["contact_ids", "variables", "client_id"]
 
 
+@pytest.mark.parametrize("table", [b"id,email\n1,a@b.example\n", b"1;Ann\r\n2;Bob", b"1\tAnn\n"])
+def test_a_table_of_contacts_is_no_list_of_ids(table: bytes) -> None:
+    """CSV is refused in one line that says how to make a list of it, rather than queued as nobody's ids."""
+    with pytest.raises(Flawed) as refused:
+        job_of({**FIELDS, "contact_ids": ()}, table, LONGEST)
+
+    (flaw,) = map(str, refused.value.flaws)
+    assert flaw.startswith("contact_ids: the file looks like CSV, and one contact id a line is wanted: ")
+
+
+def test_a_comma_in_one_id_of_many_is_part_of_it() -> None:
+    """An id may be anything; only a file full of separators is a table."""
+    (job,) = job_of({**FIELDS, "contact_ids": ()}, b"Doe, Ann\nbob\n", LONGEST)
+
+    assert job.contact_ids == ("Doe, Ann", "bob")
+
+
 def test_variables_in_another_encoding() -> None:
     """What a shell hands over that is no UTF-8 is a flaw, not a crash."""
     with pytest.raises(Flawed, match="variables: not UTF-8"):
