@@ -17,8 +17,12 @@ from mailerd.cli.topics import NAMES, Block, Entries, Example, Topic, topic
 _WIDEST = 100
 
 
+def _matching(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    return [name for name in NAMES if name.startswith(incomplete)]
+
+
 @click.command("help")
-@click.argument("words", metavar="[TOPIC]", nargs=-1)
+@click.argument("words", metavar="[TOPIC]", nargs=-1, shell_complete=_matching)
 @click.option("--man", is_flag=True, help="Print the man page: mailerd help --man | man -l -")
 @click.pass_context
 def help_(ctx: click.Context, words: tuple[str, ...], *, man: bool) -> None:

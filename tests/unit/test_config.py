@@ -182,8 +182,8 @@ def test_all_problems_of_all_sources_at_once(place: Place) -> None:
             "mail.retry_delays.1: must be more than 0, not 0",
             "api.port: must be a whole number, not 'http' (from MAILERD_API__PORT)",
             (
-                "api.host: must be a loopback address as long as no [[api.keys]] guard the door, not 0.0.0.0: "
-                "mailerd key create CLIENT makes one"
+                "api.host: must be a loopback address as long as no [[api.keys]] guard the door, "
+                "not 0.0.0.0: mailerd key create CLIENT makes one"
             ),
             "log.addresses: must be true or false, not 'perhaps' (from MAILERD_LOG__ADDRESSES)",
             "redis.url: must be a redis://, rediss:// or unix:// URL",

@@ -170,6 +170,7 @@ def test_the_completion_script(printed: Printed, shell: str) -> None:
         ("mailerd batch wat", {"watch"}),
         ("mailerd unknown resolve b1 --as re", {"resend"}),
         ("mailerd enqueue --contacts-", {"--contacts-file"}),
+        ("mailerd help dr", {"drain"}),
     ],
 )
 def test_what_bash_is_told(words: str, answers: set[str], tmp_path: Path) -> None:
