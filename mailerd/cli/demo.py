@@ -8,7 +8,9 @@ of its own, a hundred mails, and a check of every one. The parts are in ``mailer
 from __future__ import annotations
 
 import importlib.util
+import shutil
 import signal
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -158,17 +160,19 @@ class Demo:
     def _stay(self, stage: Stage, daemon: DaemonProcess, door: Door) -> None:
         """Say what can be tried, then show what the daemon says until the stop."""
         daemon.new_lines()
-        job = '{"client_id": "demo", "template_id": "test-template", "contact_ids": ["c007", "c120"]}'
+        job = '{"client_id": "me", "batch_id": "first", "template_id": "test-template", "contact_ids": ["c007"]}'
+        program = "mailerd" if shutil.which("mailerd") else sys.argv[0]
         self._say(
             f"""
 Try:  curl -X POST {door.url}/queue/test
       curl {door.url}/queue -H 'Content-Type: application/json' -d '{job}'
-      curl {door.url}/batches/the-batch-id-of-the-answer
-      MAILERD_CONFIG={stage.configuration} mailerd status
+      curl {door.url}/batches/first
+      {program} status -c {stage.configuration}
 
 It stays up, and shows here what the daemon says, until you press Ctrl-C.
 """,
             markup=False,
+            soft_wrap=True,  # so that each line can be copied whole
         )
         while not self._stop.wait(LOOK):
             self._show(daemon)
