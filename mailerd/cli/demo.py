@@ -160,7 +160,8 @@ class Demo:
     def _stay(self, stage: Stage, daemon: DaemonProcess, door: Door) -> None:
         """Say what can be tried, then show what the daemon says until the stop."""
         daemon.new_lines()
-        job = '{"client_id": "me", "batch_id": "first", "template_id": "test-template", "contact_ids": ["c007"]}'
+        template = '"template_id": "test-template"'
+        job = f'{{"client_id": "me", "batch_id": "first", {template}, "contact_ids": ["c007"]}}'
         program = "mailerd" if shutil.which("mailerd") else sys.argv[0]
         self._say(
             f"""
