@@ -52,6 +52,7 @@ def connect(
         health_check_interval=0,
         retry=Retry(NoBackoff(), 0),
         protocol=2,
+        driver_info=None,  # telling its name costs each new connection two round trips
         **keepalive,
     )
 
