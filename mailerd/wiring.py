@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from importlib.metadata import version
 from queue import SimpleQueue
 from signal import Signals
@@ -88,10 +87,11 @@ def open_door(
     max_body = config.api.max_body_mb * 2**20
     client = connect(config.redis, timeout=TIMEOUT, connect_timeout=TIMEOUT)
     keys = Keys(config.queue.name)
-    ready = ReadyGate(gate, Reachability(config, clock))
+    reachable = Reachability(config, clock).__bool__
     figures = Metrics(client, keys).read
     sources = Sources(figures, slots, processes.private_memory, lambda: overview.events)
-    ports = Ports(Enqueuer(config), Batches(client, keys), Actions(client, keys), ready, sources)
+    batches, actions = Batches(client, keys), Actions(client, keys)
+    ports = Ports(Enqueuer(config), batches, actions, gate, reachable, sources)
     app = create_app(ports, keyring(config.api.keys), max_body)
     return serve(app, sock, config.api.threads, gate, max_body, clock)
 
@@ -102,29 +102,6 @@ def keyring(keys: Iterable[ApiKey]) -> Keyring:
         (Caller(None if key.client_id == EVERY_CLIENT else key.client_id), key.sha256.get_secret_value())
         for key in keys
     )
-
-
-@dataclass(frozen=True, slots=True)
-class ReadyGate:
-    """The daemon's own gate, and whether Redis answers."""
-
-    gate: Gate
-    redis: Reachability
-
-    @property
-    def ready(self) -> bool:
-        """See ``api.ports.Gate``."""
-        return self.gate.ready and bool(self.redis)
-
-    @property
-    def draining(self) -> bool:
-        """See ``api.ports.Gate``."""
-        return self.gate.draining
-
-    @property
-    def reason(self) -> str:
-        """See ``api.ports.Gate``."""
-        return self.gate.reason or "Redis does not answer"
 
 
 def prepare(config: Config, clock: Clock) -> Callable[[Slot, Stop, Stop], int]:

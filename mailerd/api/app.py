@@ -44,9 +44,9 @@ def create_app(ports: Ports, keyring: Keyring, max_body_bytes: int) -> App:
     for action in Action:
         app.add_route(f"/batches/{{batch_id}}/{action}", Act(action, lookup, ports.actions))
     app.add_route("/healthz", Health())
-    app.add_route("/readyz", Readiness(ports.gate))
+    app.add_route("/readyz", Readiness(ports.gate, ports.reachable))
     app.add_route("/metrics", Metrics(ports.sources))
-    description = describe()
+    description = describe(guarded=bool(keyring))
     app.add_route("/openapi.json", Description(description))
     app.add_route("/docs", Docs(description))
     return app

@@ -6,6 +6,8 @@ Neither needs a key. Routed by ``app.py``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import falcon
 
 from mailerd.api.bodies import as_json
@@ -26,8 +28,9 @@ class Health:
 class Readiness:
     """``GET /readyz``: whether new jobs should be sent here."""
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: Gate, reachable: Callable[[], bool]) -> None:
         self._gate = gate
+        self._reachable = reachable
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         """200, or 503 with the reason."""
@@ -35,6 +38,8 @@ class Readiness:
             raise unavailable("mailerd is stopping")
         if not self._gate.ready:
             raise unavailable(self._gate.reason)
+        if not self._reachable():
+            raise unavailable("Redis does not answer")
         resp.data = as_json({"status": "ready"})
 
     on_head = on_get

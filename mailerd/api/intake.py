@@ -32,7 +32,11 @@ _CONFLICT = {
 
 
 class Intake:
-    """The way in for all enqueue calls: closed until the daemon has started, open while it drains."""
+    """
+    The way in for all enqueue calls: closed until the daemon has started, open while it drains.
+
+    Whether Redis is there is not asked before: the attempt tells, and a slow one is not made slower.
+    """
 
     def __init__(self, enqueuer: Enqueuer, gate: Gate) -> None:
         self._enqueuer = enqueuer

@@ -64,7 +64,7 @@ class Gate(Protocol):
 
     @property
     def ready(self) -> bool:
-        """Whether jobs can be taken: started, and Redis is there."""
+        """Whether the daemon has started."""
 
     @property
     def draining(self) -> bool:
@@ -92,10 +92,11 @@ class Sources:
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """All of them."""
+    """All of them; ``reachable`` tells whether Redis answers right now, within a few seconds."""
 
     enqueuer: Enqueuer
     batches: Batches
     actions: Actions
     gate: Gate
+    reachable: Callable[[], bool]
     sources: Sources

@@ -1,4 +1,4 @@
-"""A TCP proxy that swallows one reply: what a broken network does to a command that was carried out."""
+"""A TCP proxy that delays every reply, or swallows one: what a slow or broken network does to commands."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from typing import Self
 
 
 class Proxy:
-    """Stands before a port of the loopback; ``port`` is its own."""
+    """Stands before a port of the loopback; ``port`` is its own; ``delay`` of each reply is in seconds."""
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, delay: float = 0.0) -> None:
         self._target = target
+        self.delay = delay
+        self._over = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._marker = b""
@@ -32,6 +34,7 @@ class Proxy:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._over.set()
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self._thread.join()
@@ -55,6 +58,8 @@ class Proxy:
                     self._marker = b""
                     self.swallowed += 1
                     break
+                if from_server and self.delay:
+                    self._over.wait(self.delay)
                 sink.sendall(data)
         for one in (source, sink):
             with contextlib.suppress(OSError):

@@ -63,7 +63,10 @@ class Gate:
 class House:
     def __init__(self) -> None:
         self.intake, self.batches, self.gate = Intake(), Batches(), Gate()
-        ports = Ports(self.intake, self.batches, self.batches, self.gate, no_sources())
+        self.reachable = True
+        ports = Ports(
+            self.intake, self.batches, self.batches, self.gate, lambda: self.reachable, no_sources()
+        )
         self.client = testing.TestClient(create_app(ports, Keyring(), MAX_BODY))
 
     def post(
@@ -357,6 +360,9 @@ def test_readyz_says_why_it_is_not(house: House) -> None:
     house.gate.ready = False
     assert problem(house.get("/readyz"), 503)["detail"] == house.gate.reason
     house.gate.ready = True
+    house.reachable = False
+    assert "Redis" in problem(house.get("/readyz"), 503)["detail"]
+    assert house.post().status_code == 202  # the attempt itself tells
     house.gate.draining = True
     answer = house.get("/readyz")
     assert "stopping" in problem(answer, 503)["detail"]
