@@ -121,9 +121,9 @@ class Dispatcher:
         return pace.is_too_slow(ahead, waited) and not channel.is_never_refused()
 
     def _present_pace(self) -> Pace:
-        if len(self._busy) < self._pace.threads:
-            return self._pace
-        return replace(self._pace, stuck=self._clock.monotonic() - max(self._busy.values()))
+        free = self._pace.threads - len(self._busy)
+        stuck = 0.0 if free else self._clock.monotonic() - max(self._busy.values())
+        return replace(self._pace, free=free, stuck=stuck)
 
     def _send(self, channel: Channel, answer: Answer) -> None:
         self._errands.append((channel, answer))

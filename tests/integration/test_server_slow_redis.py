@@ -60,6 +60,8 @@ def test_300_parallel_posts_before_a_slow_redis(stack: ExitStack, valkey: RedisS
     assert accepted[int(len(accepted) * 0.99)] < 3
     # The clients are 300 threads of this same process.
     assert refused[-1] < 0.5 + 0.4, refused[-5:]
+    proxy.delay = 0.0
+    assert door.post(job("after")).status == 202
 
 
 def test_300_parallel_posts_before_a_quick_redis(stack: ExitStack, valkey: RedisServer) -> None:

@@ -12,14 +12,15 @@ def test_a_long_queue_that_moves_refuses_nobody() -> None:
 
 
 def test_behind_slow_answers_few_may_wait() -> None:
-    """When an answer takes 0.2 s, two rounds fit into the wait, and the third does not."""
+    """When an answer takes 0.2 s, one round fits into the wait, and the second does not."""
     pace = Pace(4, usual=0.2)
-    assert [ahead for ahead in range(20) if not pace.is_too_slow(ahead, 0.0)] == list(range(8))
+    assert [ahead for ahead in range(20) if not pace.is_too_slow(ahead, 0.0)] == list(range(4))
 
 
-def test_nobody_is_refused_who_is_next_while_a_thread_is_free() -> None:
-    """However slow the last answers were, the first to come after them is taken."""
-    assert not Pace(4, usual=LONGEST_WAIT).is_too_slow(0, 0.0)
+def test_nobody_is_refused_for_whom_a_thread_is_free() -> None:
+    """However slow the last answers were, who need not wait is taken: else the pace would never change."""
+    slow = Pace(4, usual=5.0, free=2)
+    assert [slow.is_too_slow(ahead, 0.0) for ahead in range(4)] == [False, False, True, True]
 
 
 def test_threads_that_hang_are_noticed_before_one_of_them_is_done() -> None:
