@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 # 2.4 s that the queue gives an absent Redis, every client has its answer within 3 s.
 LONGEST_WAIT = 0.35
 # While answers take no longer than this, the queue moves, and its end may be as far off as that.
-BRISK = 0.02
+BRISK = 0.03
 LONGEST_BRISK_WAIT = 1.0
 # Threads that have been busy for less are no sign of trouble: one big request keeps all of them waiting.
 HICCUP = 0.15
