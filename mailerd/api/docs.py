@@ -16,6 +16,8 @@ from typing import Any
 
 import falcon
 
+from mailerd.api.bodies import NDJSON
+
 Node = Mapping[str, Any]
 
 _CODE = re.compile("`([^`]+)`")
@@ -86,7 +88,7 @@ class Page:
         shared = self._root["paths"][path].get("parameters", [])
         yield from self._parameters([*shared, *operation.get("parameters", [])])
         if body := operation.get("requestBody"):
-            yield "<h4>Body</h4>"
+            yield f"<h4>Body</h4>{_prose(body.get('description', ''))}"
             yield from self._content(body["content"])
         yield "<h4>Answers</h4>"
         for status, response in operation["responses"].items():
@@ -119,9 +121,7 @@ class Page:
             link = _link(body["schema"])
             yield f"<p class=quiet><code>{media_type}</code> {link}</p>"
             for example in body["examples"].values():
-                value = example["value"]
-                text = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
-                yield f"<pre><code>{escape(text)}</code></pre>"
+                yield f"<pre><code>{escape(_example(media_type, example['value']))}</code></pre>"
 
     def _errors(self) -> Iterator[str]:
         yield "<h2>Errors</h2>"
@@ -170,6 +170,14 @@ class Page:
         for step in node["$ref"].split("/")[1:]:
             found = found[step]
         return found
+
+
+def _example(media_type: str, value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if media_type == NDJSON:
+        return "\n".join(json.dumps(line, ensure_ascii=False) for line in value)
+    return json.dumps(value, indent=2, ensure_ascii=False)
 
 
 def _kind(schema: Node) -> str:

@@ -17,11 +17,13 @@ import falcon
 from mailerd.api.bodies import as_json
 
 
-def describe() -> dict[str, Any]:
-    """The description, with this version of mailerd."""
+def describe(*, guarded: bool) -> dict[str, Any]:
+    """The description of this version of mailerd; ``guarded``: a key is needed."""
     text = (resources.files("mailerd.api") / "openapi.json").read_bytes()
     description: dict[str, Any] = json.loads(text)
     description["info"]["version"] = version("mailerd")
+    if not guarded:
+        description["security"] = []
     return description
 
 
