@@ -59,7 +59,7 @@ def enqueue(file: IO[bytes] | None, *, as_json: bool, **fields: Any) -> int:
     Put jobs on the queue.
 
     FILE (- is standard input) holds a job as a JSON object, or several, one a line. Or the options say what
-    is to be sent. If anything is no job, all of it is refused and every problem named.
+    is to be sent. All of it is queued, or nothing is and every problem named.
 
     A batch with the same content again is a replay: nothing is queued and nobody gets two mails.
     """
@@ -97,25 +97,30 @@ def _refuse(fault: Flawed, *, as_json: bool) -> int:
 
 def _enqueue(config: Config, jobs: list[EmailJob], *, as_json: bool) -> int:
     with opened(config) as queue:
-        queue.status()  # so that a Redis that is away is found before anything can be half done
-        enqueuer = Enqueuer(config)
-        answers = [_answer(job, _put(enqueuer, job), as_json=as_json) for job in jobs]
-    if all(answers) and len(jobs) == 1 and not as_json:
+        queue.status()  # so that a Redis that is away is found before it is uncertain what was queued
+        answers = list(zip(jobs, _put(Enqueuer(config), jobs), strict=True))
+    refused = [(job, answer) for job, answer in answers if answer.admission not in _QUEUED]
+    for job, answer in refused or answers:
+        _say(job, answer, as_json=as_json)
+    if refused and len(jobs) > 1 and not as_json:
+        complain("nothing was queued")
+    if not refused and len(jobs) == 1 and not as_json:
         click.echo(f"Next: mailerd batch watch {jobs[0].batch_id} --client {jobs[0].client_id}")
-    return EXIT_CLEAN if all(answers) else EXIT_NO
+    return EXIT_NO if refused else EXIT_CLEAN
 
 
-def _put(enqueuer: Enqueuer, job: EmailJob) -> Enqueued:
+def _put(enqueuer: Enqueuer, jobs: list[EmailJob]) -> list[Enqueued]:
     try:
-        return enqueuer.enqueue(job, uuid4().hex)
+        return enqueuer.enqueue_all(jobs, uuid4().hex)
     except (RedisUnavailable, RedisRefused):
-        whose = f"batch {job.batch_id} of client {job.client_id}"
-        complain(f"{whose} may be queued or not: give it again under that id, which queues nothing twice")
+        first, more = jobs[0], len(jobs) - 1
+        whose = f"batch {first.batch_id} of client {first.client_id}" + (f" and {more} more" if more else "")
+        complain(f"{whose} may be queued or not: give the same ids again, which queues nothing twice")
         raise
 
 
-def _answer(job: EmailJob, enqueued: Enqueued, *, as_json: bool) -> bool:
-    """Say what became of the job; returns whether its batch is queued."""
+def _say(job: EmailJob, enqueued: Enqueued, *, as_json: bool) -> None:
+    """Say what became of the job."""
     admission = enqueued.admission
     queued = admission in _QUEUED
     if as_json:
@@ -128,10 +133,9 @@ def _answer(job: EmailJob, enqueued: Enqueued, *, as_json: bool) -> bool:
             "replayed": admission is Admission.REPLAYED,
         }
         show_json(answer)
-        return queued
+        return
     words = f"batch {job.batch_id} of client {job.client_id}: {_WORDS[admission]}"
     if queued:
         click.echo(f"{words}, {counted(enqueued.recipients, 'recipient')}")
     else:
         complain(words)
-    return queued

@@ -202,6 +202,23 @@ def test_enqueue_of_many_lines(mailerd: Mailerd, bench: LedgerBench, here: Path)
     assert len(bench.queue()) == 2
 
 
+def test_enqueue_of_many_queues_all_or_nothing(mailerd: Mailerd, bench: LedgerBench, here: Path) -> None:
+    """One batch that is known with other content keeps the others back, and is named."""
+    bench.enqueuer().enqueue(job(contacts(3), "b2"), "request")
+    lines = [job(contacts(2), batch).to_json() for batch in ("b1", "b2", "b3")]
+    (here / "jobs.ndjson").write_bytes(b"\n".join(lines))
+
+    said = mailerd("enqueue", "jobs.ndjson")
+
+    assert said.code == 1
+    assert said.out == ""
+    assert said.err.splitlines() == [
+        "mailerd: batch b2 of client shop: is known with other content",
+        "mailerd: nothing was queued",
+    ]
+    assert len(bench.queue()) == 1
+
+
 def test_enqueue_of_what_is_no_job(mailerd: Mailerd, bench: LedgerBench, here: Path) -> None:
     """Every problem with its line and field, exit code 1, and not even the good lines are queued."""
     (here / "jobs").write_bytes(job(["c1"]).to_json() + b'\n{"client_id": "", "contact_ids": null}\n')
