@@ -213,7 +213,7 @@ def test_enqueue_of_many_queues_all_or_nothing(mailerd: Mailerd, bench: LedgerBe
     assert said.code == 1
     assert said.out == ""
     assert said.err.splitlines() == [
-        "mailerd: batch b2 of client shop: is known with other content",
+        "mailerd: batch b2 of client shop: conflict, it is known with other content",
         "mailerd: nothing was queued",
     ]
     assert len(bench.queue()) == 1
