@@ -17,7 +17,7 @@ LONGEST_WAIT = 0.35
 BRISK = 0.03
 LONGEST_BRISK_WAIT = 1.0
 # Threads that have been busy for less are no sign of trouble: one big request keeps all of them waiting.
-HICCUP = 0.15
+HICCUP = 0.25
 RETRY_AFTER = 1
 
 _WEIGHT = 0.1  # of the newest answer in what answers take

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -11,10 +10,12 @@ import pytest
 
 from mailerd.clock import SystemClock
 from rigs.door import Door, job
+from rigs.post_many import post_many
 from rigs.proxy import Proxy
 from rigs.redis_server import RedisServer
 
 CLIENTS = 300
+SLACK = 1.5  # for a machine that has other things to do
 CLOCK = SystemClock()
 
 
@@ -33,33 +34,18 @@ def slow_door(stack: ExitStack, valkey: RedisServer) -> tuple[Door, Proxy]:
     return door, proxy
 
 
-def post_all(door: Door) -> list[tuple[int, float, bool]]:
-    """All clients at once: status, seconds, and whether Retry-After was told, of each."""
-    together = threading.Barrier(CLIENTS)
-
-    def post(number: int) -> tuple[int, float, bool]:
-        together.wait(30)
-        begun = CLOCK.monotonic()
-        answer = door.post(job(f"b-{number}"))
-        return answer.status, CLOCK.monotonic() - begun, "retry-after" in answer.headers
-
-    with ThreadPoolExecutor(CLIENTS) as clients:
-        return list(clients.map(post, range(CLIENTS)))
-
-
 @pytest.mark.parametrize("delay", [0.1, 0.5, 1.0])
 def test_300_parallel_posts_before_a_slow_redis(stack: ExitStack, valkey: RedisServer, delay: float) -> None:
     """99 in 100 of the accepted have their answer within 3 s, the rest their 503 within half a second."""
     door, proxy = slow_door(stack, valkey)
     proxy.delay = delay
-    answers = post_all(door)
-    accepted = sorted(seconds for status, seconds, _ in answers if status == 202)
-    refused = sorted(seconds for status, seconds, told in answers if status == 503 and told)
+    answers = post_many(door.address[1], CLIENTS)
+    accepted = sorted(each.seconds for each in answers if each.status == 202)
+    refused = sorted(each.seconds for each in answers if each.status == 503 and each.retry_after)
     assert len(accepted) + len(refused) == CLIENTS
     assert accepted
     assert accepted[int(len(accepted) * 0.99)] < 3
-    # The clients are 300 threads of this same process.
-    assert refused[-1] < 0.5 + 0.4, refused[-5:]
+    assert refused[-1] < 0.5 * SLACK, refused[-5:]
     proxy.delay = 0.0
     assert door.post(job("after")).status == 202
 
@@ -67,8 +53,8 @@ def test_300_parallel_posts_before_a_slow_redis(stack: ExitStack, valkey: RedisS
 def test_300_parallel_posts_before_a_quick_redis(stack: ExitStack, valkey: RedisServer) -> None:
     """A long queue that moves refuses nobody, unless the host itself is overloaded."""
     door, _ = slow_door(stack, valkey)
-    statuses = [status for status, _, _ in post_all(door)]
-    assert statuses.count(202) > CLIENTS * 0.5
+    statuses = [each.status for each in post_many(door.address[1], CLIENTS)]
+    assert statuses.count(202) > CLIENTS * 0.7
     assert set(statuses) <= {202, 503}
 
 
