@@ -84,6 +84,11 @@ def open_door(
     config: Config, sock: socket.socket, gate: Gate, clock: Clock, slots: Iterable[Slot], overview: Overview
 ) -> Server:
     """Start the HTTP threads."""
+    if not config.api.keys:
+        log.info(
+            "HTTP is open to whoever reaches it, on this host only: there are no [[api.keys]]",
+            extra={"event": "http.open_to_all"},
+        )
     max_body = config.api.max_body_mb * 2**20
     client = connect(config.redis, timeout=TIMEOUT, connect_timeout=TIMEOUT)
     keys = Keys(config.queue.name)

@@ -15,6 +15,7 @@ from rigs.door import Door, job
 from rigs.ledger_bench import LedgerBench, booking, contacts
 from rigs.ledger_bench import job as ledger_job
 from rigs.redis_server import RedisServer
+from rigs.waiting import wait_until
 
 SHOP, CLUB, ALL = "shop-token", "club-token", "every-token"
 
@@ -65,6 +66,32 @@ def test_an_idempotency_key_stands_for_a_batch(door: Door, valkey: RedisServer) 
     assert other.json["batch_id"] != first.json["batch_id"]
     assert door.post(job("b-1"), Idempotency_Key="order 17").json["batch_id"] == "b-1"
     assert len(queued(valkey)) == 3
+
+
+def test_a_replay_is_known_after_a_restart_the_end_of_the_batch_and_its_retention(
+    valkey: RedisServer,
+) -> None:
+    """The same content is replayed by another daemon, when all is sent, and when the batch is deleted."""
+    with Door(valkey.url) as door:
+        door.post(job("b-1", "shop", "a", "b"))
+    with Door(valkey.url) as door, valkey.client() as client:
+        replay = {"queued": True, "batch_id": "b-1", "recipients": 2, "replayed": True}
+        assert door.post(job("b-1", "shop", "b", "a")).json == replay
+        bench = LedgerBench(client, valkey.url, retention_days=1e-9)
+        worker = bench.hands()
+        claim = worker.took()
+        batch = worker.admit(ledger_job(["a", "b"], "b-1", template="hello"))
+        worker.claim(batch, "a", "b")
+        worker.mark(batch, booking("a", Kind.SENT), booking("b", Kind.SENT))
+        worker.claims.ack(claim)
+        assert door.get("/batches/b-1").json["state"] == "done"
+        assert door.post(job("b-1", "shop", "b", "a")).json == replay
+        wait_until(bench.upkeep.forget_old_batches, 5, "the batch is kept")
+        door.get("/batches/b-1").problem(404)
+        assert door.post(job("b-1", "shop", "b", "a")).json == replay
+        door.post(job("b-1", "shop", "a")).problem(409)
+        assert door.bulk(job("b-1", "shop", "b", "a")).json["replayed"] == 1
+    assert queued(valkey) == []
 
 
 def test_parallel_copies_of_one_post_are_one_batch(door: Door, valkey: RedisServer) -> None:
