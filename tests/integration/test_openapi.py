@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from mailerd.api.access import Keyring
 from mailerd.api.app import create_app
 from mailerd.api.openapi import describe
 from mailerd.api.ports import Ports
-from rigs.door import Door
+from rigs.door import Answer, Door
 from rigs.figures import no_sources
 from rigs.redis_server import RedisServer
 
@@ -137,6 +137,56 @@ def test_the_examples_can_be_sent_as_they_stand(door: Door) -> None:
                 assert complaints(content["schema"], answer.json) == []
                 sent += 1
     assert sent == 4
+
+
+JOB = {"client_id": "shop", "contact_ids": ["c-17"], "template_id": "spring", "batch_id": "spring-2026"}
+LINES = [
+    {**JOB, "template_id": None},
+    JOB,
+    {**JOB, "batch_id": "b-2", "contact_ids": [7]},
+]
+Call = Callable[[Door], Answer]
+# Each error's example by the call that meets it: at a door where shop and club both have a batch spring-2026,
+# and at one with keys.
+MET: dict[str, Call] = {
+    "NotStrictJson.broken": lambda door: door.post(b'{"client_id": "shop" 7}'),
+    "NotStrictJson.twice": lambda door: door.post(b'{"client_id": "a", "client_id": "b"}'),
+    "NoSuchBatch.unknown": lambda door: door.get("/batches/spring-1999"),
+    "NoSuchPath.path": lambda door: door.get("/queues"),
+    "WrongMethod.get": lambda door: door.get("/queue"),
+    "OtherContent.other": lambda door: door.post({**JOB, "contact_ids": ["c-99"]}),
+    "OtherContents.lines": lambda door: door.bulk({**JOB, "contact_ids": ["c-99"]}),
+    "Ambiguous.ambiguous": lambda door: door.get("/batches/spring-2026"),
+    "TooLarge.body": lambda door: door.post(b" " * (8 * 2**20 + 1)),
+    "WrongContentType.type": lambda door: door.post(JOB, Content_Type="text/plain"),
+    "NotAJob.fields": lambda door: door.post({**JOB, "template_id": None, "contact_ids": ["a", 7]}),
+    "BadLines.lines": lambda door: door.bulk(*LINES),
+    "WrongParameters.limit": lambda door: door.get("/batches", limit=0),
+    "WrongParameters.misspelt": lambda door: door.get("/batches", stat="done"),
+    "HeaderTooLarge.header": lambda door: door.ask("GET", "/batches", X="x" * 70_000),
+}
+MET_WITH_KEYS: dict[str, Call] = {
+    "NoKey.missing": lambda door: door.get("/batches"),
+    "NoKey.wrong": lambda door: door.get("/batches", key="stolen"),
+    "AnotherClient.other": lambda door: door.post({**JOB, "client_id": "club"}, key="shop-token"),
+    "OtherClientsLines.lines": lambda door: door.bulk(JOB, {**JOB, "client_id": "club"}, key="shop-token"),
+    "AllClients.other": lambda door: door.get("/metrics", key="shop-token"),
+}
+
+
+@pytest.mark.parametrize("name", [*MET, *MET_WITH_KEYS])
+def test_the_examples_of_errors_are_what_is_answered(door: Door, guarded: Door, name: str) -> None:
+    """To the letter, headers included: who searches for a message finds it here."""
+    for client in ("shop", "club"):
+        door.post({**JOB, "client_id": client})
+    answer = MET[name](door) if name in MET else MET_WITH_KEYS[name](guarded)
+    component, _, which = name.partition(".")
+    response = COMPONENTS["responses"][component]
+    example = response["content"]["application/problem+json"]["examples"][which]["value"]
+
+    assert answer.problem(example["status"]) == example
+    for header in response.get("headers", {}):
+        assert header.lower() in answer.headers
 
 
 def test_what_is_served_is_the_description_of_this_version(door: Door, guarded: Door) -> None:
