@@ -96,7 +96,7 @@ def open_door(
     figures = Metrics(client, keys).read
     sources = Sources(figures, slots, processes.private_memory, lambda: overview.events)
     batches, actions = Batches(client, keys), Actions(client, keys)
-    ports = Ports(Enqueuer(config), batches, actions, gate, reachable, sources)
+    ports = Ports(Enqueuer.of(config, clock), batches, actions, gate, reachable, sources)
     app = create_app(ports, keyring(config.api.keys), max_body)
     return serve(app, sock, config.api.threads, gate, max_body, clock)
 

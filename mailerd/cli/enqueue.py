@@ -15,6 +15,7 @@ from mailerd.cli.configuration import config_option, configuration
 from mailerd.cli.jobs import Flawed, job_of, jobs_in
 from mailerd.cli.output import complain, counted, json_option, show_json
 from mailerd.cli.queue import opened, reached
+from mailerd.clock import SystemClock
 from mailerd.config import Config
 from mailerd.errors import EXIT_CLEAN, EXIT_NO, RedisRefused, RedisUnavailable
 from mailerd.job import EmailJob
@@ -98,7 +99,7 @@ def _refuse(fault: Flawed, *, as_json: bool) -> int:
 def _enqueue(config: Config, jobs: list[EmailJob], *, as_json: bool) -> int:
     with opened(config) as queue:
         queue.status()  # so that a Redis that is away is found before it is uncertain what was queued
-        answers = list(zip(jobs, _put(Enqueuer(config), jobs), strict=True))
+        answers = list(zip(jobs, _put(Enqueuer.of(config, SystemClock()), jobs), strict=True))
     refused = [(job, answer) for job, answer in answers if answer.admission not in _QUEUED]
     for job, answer in refused or answers:
         _say(job, answer, as_json=as_json)

@@ -13,11 +13,13 @@ from typing import Any
 import redis
 from pydantic import SecretStr
 
+from mailerd.clock import Clock
 from mailerd.config import Config, Redis
 from mailerd.config.urls import apply_redis_addr
 from mailerd.errors import RedisUnavailable
 from mailerd.job import EmailJob
 from mailerd.queue.connection import connect, translated
+from mailerd.queue.headroom import Headroom
 from mailerd.queue.keys import Keys, buckets_for
 from mailerd.queue.model import Admission, Enqueued
 from mailerd.queue.payloads import job_id
@@ -31,10 +33,17 @@ _DEFAULT_URL = "redis://localhost:6379/0"
 class Enqueuer:
     """Registers batches and pushes their jobs. One for all threads: its client keeps a pool."""
 
-    def __init__(self, config: Config) -> None:
-        self._client = connect(config.redis, timeout=TIMEOUT, connect_timeout=TIMEOUT)
-        self._keys = Keys(config.queue.name)
-        self._max_length = config.queue.max_length
+    def __init__(self, client: redis.Redis, keys: Keys, max_length: int, clock: Clock) -> None:
+        self._client = client
+        self._keys = keys
+        self._max_length = max_length
+        self._headroom = Headroom(client, clock)
+
+    @classmethod
+    def of(cls, config: Config, clock: Clock) -> Enqueuer:
+        """The one for this configuration, with a client of its own; nothing is sent yet."""
+        client = connect(config.redis, timeout=TIMEOUT, connect_timeout=TIMEOUT)
+        return cls(client, Keys(config.queue.name), config.queue.max_length, clock)
 
     def enqueue(self, job: EmailJob, request: str) -> Enqueued:
         """
@@ -67,6 +76,7 @@ class Enqueuer:
         return [Enqueued(Admission(admission.decode()), recipients) for admission, recipients in answers]
 
     def _twice(self, name: str, keys: list[str], arguments: list[Argument]) -> Any:
+        self._headroom.check()
         try:
             return run(self._client, name, keys, arguments)
         except RedisUnavailable:

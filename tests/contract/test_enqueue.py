@@ -99,7 +99,9 @@ def test_a_full_queue_takes_no_more(bench: LedgerBench) -> None:
 def test_a_lost_answer_does_not_turn_into_a_replay(real_bench: LedgerBench, valkey: RedisServer) -> None:
     """The script was carried out and its reply swallowed: the caller hears that it queued, once."""
     with Proxy(valkey.port) as proxy:
-        enqueuer = Enqueuer(real_bench.config.with_redis_url(f"redis://127.0.0.1:{proxy.port}/0"))
+        enqueuer = Enqueuer.of(
+            real_bench.config.with_redis_url(f"redis://127.0.0.1:{proxy.port}/0"), real_bench.clock
+        )
         enqueuer.enqueue(job(["a"], "b0"), "r0")
         proxy.swallow(b"queued")
 
@@ -107,6 +109,21 @@ def test_a_lost_answer_does_not_turn_into_a_replay(real_bench: LedgerBench, valk
 
         assert proxy.swallowed == 1
     assert len(real_bench.queue()) == 2
+
+
+def test_a_nearly_full_redis_takes_no_new_work(real_bench: LedgerBench) -> None:
+    """Beyond nine tenths of maxmemory an enqueue is refused, and taken again when there is room."""
+    client = real_bench.client
+    used = client.info("memory")["used_memory"]
+    client.config_set("maxmemory", int(used * 1.05))
+    try:
+        with pytest.raises(RedisUnavailable, match=r"nearly full: 9\d % of its maxmemory"):
+            real_bench.enqueuer().enqueue(ONE, "r1")
+        assert real_bench.queue() == []
+        client.config_set("maxmemory", used * 2)
+        assert real_bench.enqueuer().enqueue(ONE, "r1").admission is Admission.QUEUED
+    finally:
+        client.config_set("maxmemory", 0)
 
 
 def test_a_late_replay_is_answered_by_the_tombstone(bench: LedgerBench) -> None:

@@ -124,9 +124,7 @@ class LedgerBench:
 
     def enqueuer(self) -> Enqueuer:
         """The HTTP door's way in, over this bench's client."""
-        enqueuer = Enqueuer(self.config)
-        enqueuer._client = self.client
-        return enqueuer
+        return Enqueuer(self.client, self.keys, self.config.queue.max_length, self.clock)
 
     def push(self, *jobs: EmailJob | bytes) -> None:
         """As a foreign producer does it."""
