@@ -27,6 +27,7 @@ from mailerd.queue.scripts import Argument, run
 
 # An HTTP client waits for this: well under the 3 s in which it must hear that Redis is away.
 TIMEOUT = 1.2
+QUICK = 0.3
 _DEFAULT_URL = "redis://localhost:6379/0"
 
 
@@ -37,6 +38,7 @@ class Enqueuer:
         self._client = client
         self._keys = keys
         self._max_length = max_length
+        self._clock = clock
         self._headroom = Headroom(client, clock)
 
     @classmethod
@@ -77,9 +79,13 @@ class Enqueuer:
 
     def _twice(self, name: str, keys: list[str], arguments: list[Argument]) -> Any:
         self._headroom.check()
+        began = self._clock.monotonic()
         try:
             return run(self._client, name, keys, arguments)
         except RedisUnavailable:
+            # A kept connection may have died, or its answer got lost; whoever is slow is not asked twice.
+            if self._clock.monotonic() - began > QUICK:
+                raise
             return run(self._client, name, keys, arguments)
 
 
