@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
@@ -34,28 +34,49 @@ def slow_door(stack: ExitStack, valkey: RedisServer) -> tuple[Door, Proxy]:
     return door, proxy
 
 
+def in_one_of_three_rounds(complaint_of: Callable[[], str]) -> None:
+    """A bound on time, on a machine that others use as well: noise can only break it, not keep it."""
+    complaints = []
+    for _ in range(3):
+        complaint = complaint_of()
+        if not complaint:
+            return
+        complaints.append(complaint)
+    raise AssertionError(complaints)
+
+
 @pytest.mark.parametrize("delay", [0.1, 0.5, 1.0])
 def test_300_parallel_posts_before_a_slow_redis(stack: ExitStack, valkey: RedisServer, delay: float) -> None:
     """99 in 100 of the accepted have their answer within 3 s, the rest their 503 within half a second."""
     door, proxy = slow_door(stack, valkey)
-    proxy.delay = delay
-    answers = post_many(door.address[1], CLIENTS)
-    accepted = sorted(each.seconds for each in answers if each.status == 202)
-    refused = sorted(each.seconds for each in answers if each.status == 503 and each.retry_after)
-    assert len(accepted) + len(refused) == CLIENTS
-    assert accepted
-    assert accepted[int(len(accepted) * 0.99)] < 3
-    assert refused[-1] < 0.5 * SLACK, refused[-5:]
-    proxy.delay = 0.0
-    assert door.post(job("after")).status == 202
+
+    def complaint() -> str:
+        proxy.delay = delay
+        answers = post_many(door.address[1], CLIENTS)
+        proxy.delay = 0.0
+        assert door.post(job("after")).status in {200, 202}
+        accepted = sorted(each.seconds for each in answers if each.status in {200, 202})
+        refused = sorted(each.seconds for each in answers if each.status == 503 and each.retry_after)
+        assert len(accepted) + len(refused) == CLIENTS
+        assert accepted
+        if accepted[int(len(accepted) * 0.99)] < 3 and refused[-1] < 0.5 * SLACK:
+            return ""
+        return f"accepted within {accepted[-1]:.2f} s, refused within {refused[-1]:.2f} s"
+
+    in_one_of_three_rounds(complaint)
 
 
 def test_300_parallel_posts_before_a_quick_redis(stack: ExitStack, valkey: RedisServer) -> None:
     """A long queue that moves refuses nobody, unless the host itself is overloaded."""
     door, _ = slow_door(stack, valkey)
-    statuses = [each.status for each in post_many(door.address[1], CLIENTS)]
-    assert statuses.count(202) > CLIENTS * 0.7
-    assert set(statuses) <= {202, 503}
+
+    def complaint() -> str:
+        statuses = [each.status for each in post_many(door.address[1], CLIENTS)]
+        assert set(statuses) <= {200, 202, 503}
+        taken = CLIENTS - statuses.count(503)
+        return "" if taken > CLIENTS * 0.7 else f"only {taken} of {CLIENTS} were taken"
+
+    in_one_of_three_rounds(complaint)
 
 
 def test_health_is_told_at_once_while_redis_is_slow(stack: ExitStack, valkey: RedisServer) -> None:
