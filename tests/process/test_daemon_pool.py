@@ -69,6 +69,7 @@ def test_a_hanging_worker_shows_its_stacks(made_up: Callable[..., MadeUp]) -> No
     assert "Fatal Python error: Aborted" in daemon.log
 
 
+@pytest.mark.slow
 def test_workers_that_die_at_boot_do_not_spin(made_up: Callable[..., MadeUp]) -> None:
     """A crash loop is slow, keeps the daemon alive, says so, and ends when the cause does."""
     daemon = made_up()
