@@ -29,8 +29,9 @@ class Stage(IntEnum):
     """How far a hand-over got."""
 
     ENVELOPE = 1  # nothing was asked of the caller yet
-    BEGUN = 2  # ``begin`` said yes; the final dot is not sent
-    DOT = 3  # the final dot is sent; from here on only the reply can tell
+    RECIPIENT = 2  # the same, but the server has been told the recipient
+    BEGUN = 3  # ``begin`` said yes; the final dot is not sent
+    DOT = 4  # the final dot is sent; from here on only the reply can tell
 
 
 class SmtpTransport:
@@ -46,9 +47,11 @@ class SmtpTransport:
             problem = f"holds no certificates that can be used: {error.strerror or error}"
             raise ConfigurationError([Problem("smtp.ca_file", problem)]) from None
 
+        self._suspects: set[str] = set()
+
     def session(self) -> SmtpSession:
         """See ``Transport``."""
-        return SmtpSession(self._settings, self._tls)
+        return SmtpSession(self._settings, self._tls, self._suspects)
 
     def trouble(self) -> str:
         """See ``Transport``: connects, secures the connection, logs in and says goodbye."""
@@ -62,11 +65,17 @@ class SmtpTransport:
 
 
 class SmtpSession:
-    """One thread's conversation with the server."""
+    """
+    One thread's conversation with the server.
 
-    def __init__(self, settings: Smtp, tls: ssl.SSLContext) -> None:
+    ``suspects``: the mails, by Message-ID, at whose recipient the server ended the connection, twice, in an
+    earlier try; shared by all sessions of the transport.
+    """
+
+    def __init__(self, settings: Smtp, tls: ssl.SSLContext, suspects: set[str]) -> None:
         self._settings = settings
         self._tls = tls
+        self._suspects = suspects
         self._connection: Connection | None = None
         self._aborted = False
 
@@ -77,10 +86,10 @@ class SmtpSession:
         A connection that ends before ``begin`` was asked, such as a kept one that the server gave up, is
         replaced once.
         """
-        outcome, untouched = self._attempt(message, begin)
-        if untouched:
-            outcome, _ = self._attempt(message, begin)
-        return outcome
+        outcome, cut_at = self._attempt(message, begin)
+        if cut_at is not None:
+            outcome, cut_at = self._attempt(message, begin)
+        return self._suspected(message, outcome) if cut_at is Stage.RECIPIENT else outcome
 
     def close(self) -> None:
         """See ``Session``."""
@@ -95,29 +104,38 @@ class SmtpSession:
         if connection is not None:
             connection.cut()
 
-    def _attempt(self, message: Message, begin: Begin) -> tuple[Outcome, bool]:
-        """The outcome, and whether it was cut off so early that a new connection may do better."""
+    def _suspected(self, message: Message, outcome: Outcome) -> Outcome:
+        # The first time it may be the route; the next time it is this recipient, who must not block it.
+        if message.message_id not in self._suspects:
+            self._suspects.add(message.message_id)
+            return outcome
+        self._suspects.discard(message.message_id)
+        return Outcome(Kind.DEFERRED, f"the server hangs up at this recipient: {outcome.reason}")
+
+    def _attempt(self, message: Message, begin: Begin) -> tuple[Outcome, Stage | None]:
+        """The outcome, and where it was cut off if so early that a new connection may do better."""
         try:
             connection = self._connected()
         except RouteDown as error:
-            return self._down(error), False
+            return self._down(error), None
         hand_over = HandOver(connection, message)
         try:
             outcome = hand_over.run(begin)
         except ConnectionCut as cut:
             self._drop()
-            untouched = hand_over.stage is Stage.ENVELOPE and not self._aborted
-            return self._after_cut(hand_over.stage, f"{connection.where}: {cut}"), untouched
+            early = hand_over.stage < Stage.BEGUN and not self._aborted
+            outcome = self._after_cut(hand_over.stage, f"{connection.where}: {cut}")
+            return outcome, hand_over.stage if early else None
         if hand_over.closing:
             self._drop()
-        return outcome, False
+        return outcome, None
 
     def _after_cut(self, stage: Stage, why: str) -> Outcome:
         if stage is Stage.DOT:
             return Outcome(Kind.UNKNOWN, f"handed over, and the answer is lost: {why}")
         if self._aborted:
             return _ABORTED
-        if stage is Stage.ENVELOPE:
+        if stage < Stage.BEGUN:
             return Outcome(Kind.BLOCKED, why)
         # ``begin`` holds for one try. A server that still takes connections may have cut this one because of
         # this mail: the recipient waits and the others go on. One that does not is a route out of order.
@@ -192,6 +210,7 @@ class HandOver:
                 Kind.BLOCKED,
                 f"{connection.where} refused the sender: {said}; see mail.from and mail.envelope_from",
             )
+        self.stage = Stage.RECIPIENT
         recipient = connection.ask(f"RCPT TO:<{self._message.recipient}>")
         return None if recipient.positive else self._refused(recipient)
 

@@ -269,6 +269,22 @@ def test_a_server_that_keeps_ending_early_blocks_the_route(server: Server, opene
     assert (server.connections, asked) == (2, [])
 
 
+@pytest.mark.parametrize("deed", ["cut", "421 not for this one"])
+def test_a_recipient_at_whom_the_server_hangs_up_does_not_keep_the_route_blocked(
+    server: Server, opened: Open, deed: str
+) -> None:
+    """Cut off at the same recipient in the next try as well, it is that recipient who waits, and no route."""
+    server.script["RCPT"] = [deed] * 4
+    session = opened(server.port)
+
+    assert send(session).kind is Kind.BLOCKED
+    deferred = send(session)
+
+    assert deferred.kind is Kind.DEFERRED
+    assert deferred.reason.startswith(f"the server hangs up at this recipient: 127.0.0.1:{server.port}")
+    assert send(session).kind is Kind.SENT
+
+
 @pytest.mark.parametrize("moment", ["DATA", "CONTENT"])
 def test_a_connection_cut_before_the_dot_is_a_mail_not_delivered(
     server: Server, opened: Open, moment: str
