@@ -89,8 +89,10 @@ def examine(client: redis.Redis, config: Config) -> list[str]:
     keys = Keys(config.queue.name)
     with translated():
         facts: dict[str, Any] = client.info()
-        client.set(keys.schema, LAYOUT, nx=True)
-        layout = int(client.get(keys.schema) or LAYOUT)
+        known = client.get(keys.schema)
+        if known is None:  # written once: a full Redis, which must be drained, takes no SET
+            client.set(keys.schema, LAYOUT, nx=True)
+    layout = int(known or LAYOUT)
     if layout > LAYOUT:
         raise RedisRefused(
             f"{keys.schema} says layout {layout}, this mailerd knows {LAYOUT}: install the newer one"

@@ -15,6 +15,7 @@ from rigs.proxy import Proxy
 from rigs.redis_server import RedisServer
 
 CLIENTS = 300
+FEW = 60  # fifteen for each thread
 SLACK = 1.5  # for a machine that has other things to do
 CLOCK = SystemClock()
 
@@ -66,15 +67,13 @@ def test_300_parallel_posts_before_a_slow_redis(stack: ExitStack, valkey: RedisS
     in_one_of_three_rounds(complaint)
 
 
-def test_300_parallel_posts_before_a_quick_redis(stack: ExitStack, valkey: RedisServer) -> None:
-    """A long queue that moves refuses nobody, unless the host itself is overloaded."""
+def test_parallel_posts_before_a_quick_redis(stack: ExitStack, valkey: RedisServer) -> None:
+    """A queue that moves refuses nobody, however many come at once: who waits for a moment is taken."""
     door, _ = slow_door(stack, valkey)
 
     def complaint() -> str:
-        statuses = [each.status for each in post_many(door.address[1], CLIENTS)]
-        assert set(statuses) <= {200, 202, 503}
-        taken = CLIENTS - statuses.count(503)
-        return "" if taken > CLIENTS * 0.7 else f"only {taken} of {CLIENTS} were taken"
+        refused = [each.status for each in post_many(door.address[1], FEW) if each.status not in {200, 202}]
+        return f"{len(refused)} of {FEW} were refused: {set(refused)}" if refused else ""
 
     in_one_of_three_rounds(complaint)
 
