@@ -23,6 +23,7 @@ _COMMANDS = {
     "demo": ("mailerd.cli.demo:demo", "See a hundred mails go their way, with nothing to set up."),
     "check": ("mailerd.cli.check:check", "Tell whether the configuration can be used."),
     "status": ("mailerd.cli.status:status", "Show the queue, its workers, and what needs attention."),
+    "doctor": ("mailerd.cli.doctor:doctor", "Say what is wrong with Redis and the queue, and what to do."),
     "enqueue": ("mailerd.cli.enqueue:enqueue", "Put jobs on the queue."),
     "batch": ("mailerd.cli.batch:batch", "List, show, watch, cancel, pause, resume or retry batches."),
     "dead": ("mailerd.cli.dead:dead", "Look at dead letters, queue them again, or drop them."),

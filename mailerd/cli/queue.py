@@ -20,6 +20,7 @@ from mailerd.queue.actions import Actions
 from mailerd.queue.batches import Batches, queue_status
 from mailerd.queue.connection import connect
 from mailerd.queue.dead_letters import DeadLetters, Unknowns
+from mailerd.queue.diagnosis import Complaint, diagnose
 from mailerd.queue.keys import Keys
 from mailerd.queue.model import BatchView, QueueStatus
 from mailerd.queue.probe import named
@@ -35,13 +36,18 @@ class NoSuchBatch(AnswerIsNo):
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """What there is to ask and to do; ``status`` tells how the queue is at that moment."""
+    """
+    What there is to ask and to do.
+
+    ``status`` tells how the queue is at that moment, ``diagnose`` what is wrong with it.
+    """
 
     batches: Batches
     dead_letters: DeadLetters
     unknowns: Unknowns
     actions: Actions
     status: Callable[[], QueueStatus]
+    diagnose: Callable[[], Iterator[Complaint]]
 
     def batch(self, batch_id: str, client_id: str | None) -> BatchView:
         """The batch that is meant. Raises ``NoSuchBatch``, or ``AskedAmiss`` where there are several."""
@@ -71,6 +77,7 @@ def opened(config: Config) -> Iterator[Queue]:
         Unknowns(client, keys),
         Actions(client, keys),
         partial(queue_status, client, keys),
+        partial(diagnose, client, keys),
     )
     try:
         with named(config):

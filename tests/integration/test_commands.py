@@ -759,3 +759,19 @@ def test_a_terminal_that_does_not_know_every_letter(bench: LedgerBench, here: Pa
 
     assert b"J\xf6rg \\U0001f389  queued" in text
     assert json.loads(as_json.stdout.decode())["recipients"][0]["contact_id"] == "Jörg 🎉"
+
+
+# doctor
+
+
+def test_doctor_says_what_is_wrong_and_what_to_do(mailerd: Mailerd, bench: LedgerBench) -> None:
+    """Each complaint stands with its remedy; the exit code says that something is wrong."""
+    bench.client.zadd(bench.keys.retry, {"x": 1000})
+
+    said, as_json = mailerd("doctor"), mailerd("doctor", "--json")
+
+    assert said.code == as_json.code == 1
+    lines = said.out.splitlines()
+    at = lines.index("1 jobs that were put aside are overdue")
+    assert lines[at + 1] == "    a running daemon brings them back: start one"
+    assert {"what": lines[at], "advice": lines[at + 1].strip()} in json.loads(as_json.out)
