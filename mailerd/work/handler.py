@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from mailerd.board import Tally
 from mailerd.clock import Stop
 from mailerd.config import Config
-from mailerd.delivery import Delivery, End, Pass, Work
+from mailerd.delivery import Delivery, End, Letter, Pass, Work
 from mailerd.errors import JobRejected, TemplateBroken
 from mailerd.job import EmailJob
 from mailerd.outcome import Kind, Outcome
@@ -91,7 +91,8 @@ class Handler:
     def _cut(self, claim: Claim, job: EmailJob, opened: OpenBatch) -> str:
         """Admit a long job piece by piece; its slices go round as a ticket with everybody else's jobs."""
         contacts = in_bucket_order(opened.batch, job.distinct())
-        reason = "" if opened.halt is Halt.CANCELLED else self._why_nobody_can_get_it(opened)
+        letter = None if opened.halt is Halt.CANCELLED else self._letter(opened)
+        reason = letter if isinstance(letter, str) else ""
         cursor = added = 0
         while cursor < len(contacts):
             if self._stop:
@@ -134,14 +135,14 @@ class Handler:
         if opened.halt is Halt.CANCELLED:
             self._claims.ack(claim)
             return ""
-        reason = self._why_nobody_can_get_it(opened)
-        if reason:
-            return self._give_up(claim, opened.batch, contacts, reason)
-        if self._delivery is None:
+        letter = self._letter(opened)
+        if isinstance(letter, str):
+            return self._give_up(claim, opened.batch, contacts, letter)
+        if self._delivery is None or letter is None:
             self._book_all(claim.jid, opened.batch, contacts, DISCARDED)
             self._claims.ack(claim)
             return ""
-        work = Work(self._letters.of(opened, self._ledger), claim.jid, contacts, retry)
+        work = Work(letter, claim.jid, contacts, retry)
         return self._let_go(claim, opened.batch, self._delivery.deliver(work, self._progress))
 
     def _let_go(self, claim: Claim, batch: Batch, ended: Pass) -> str:
@@ -156,15 +157,16 @@ class Handler:
             self._claims.ack(claim, busy, self._lease_seconds)
         return ended.reason
 
-    def _why_nobody_can_get_it(self, opened: OpenBatch) -> str:
+    def _letter(self, opened: OpenBatch) -> Letter | str | None:
+        """What the batch sends, or why nobody can get it; None where nothing is sent at all."""
         if opened.deaths >= self._max_deaths:
             return f"poison: {opened.deaths} workers in a row died with it and got nobody settled"
-        if self._delivery is not None:
-            try:
-                self._letters.of(opened, self._ledger)
-            except TemplateBroken as fault:
-                return str(fault)
-        return ""
+        if self._delivery is None:
+            return None
+        try:
+            return self._letters.of(opened, self._ledger)
+        except TemplateBroken as fault:
+            return str(fault)
 
     def _give_up(self, claim: Claim, batch: Batch, contacts: Sequence[str], reason: str) -> str:
         """Bury a job together with its open recipients, so that each can be asked why it got nothing."""

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 KEPT = 64
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 
@@ -38,16 +39,20 @@ class Letters:
         self._mail = config.mail
         self._folder = TemplateFolder(config.templates.path)
         self._templates: OrderedDict[str, Template] = OrderedDict()
-        self._letters: OrderedDict[str, Letter] = OrderedDict()
+        self._letters: OrderedDict[tuple[str, ...], Letter] = OrderedDict()
         if config.mail.transport != "none":
             self._look_at_what_all_need()
 
     def of(self, opened: OpenBatch, ledger: Ledger) -> Letter:
         """The batch's letter. Raises ``TemplateBroken``: then nobody of the batch can get it."""
-        letter = self._letters.get(opened.batch.tag)
+        if not opened.pinned:
+            return self._write(opened, *self._pin(opened, ledger))
+        # Everything that a letter is made of: after a flush of Redis the same name may be another batch.
+        known = (opened.batch.tag, opened.template_id, opened.pinned, opened.policy, opened.variables_json)
+        letter = self._letters.get(known)
         if letter is None:
-            letter = self._write(opened, *self._template(opened, ledger))
-            _keep(self._letters, opened.batch.tag, letter)
+            letter = self._write(opened, self._pinned(opened.pinned, ledger), opened.policy)
+            _keep(self._letters, known, letter)
         return letter
 
     def _look_at_what_all_need(self) -> None:
@@ -59,12 +64,11 @@ class Letters:
             # It may still be put there: templates are read when they are wanted.
             log.warning("No mail can be made: %s", fault, extra={"event": "templates.missing"})
 
-    def _template(self, opened: OpenBatch, ledger: Ledger) -> tuple[Template, str]:
-        """The template and the policy for unknown outcomes that the batch is pinned to."""
-        if opened.pinned:
-            kept = self._templates.get(opened.pinned)
-            template = kept or self._unpacked(opened.pinned, ledger.pinned_template(opened.pinned))
-            return template, opened.policy
+    def _pinned(self, digest: str, ledger: Ledger) -> Template:
+        return self._templates.get(digest) or self._unpacked(digest, ledger.pinned_template(digest))
+
+    def _pin(self, opened: OpenBatch, ledger: Ledger) -> tuple[Template, str]:
+        """Pin the batch; the template and the policy for unknown outcomes that it has from now on."""
         source = self._folder.load(opened.template_id)
         template = self._templates.get(source.digest) or Template(source)
         unknown = template.settings.unknown or self._mail.unknown
@@ -95,7 +99,7 @@ class Letters:
         return Letter(template, composer, variables_of(opened.variables_json), policy, batch)
 
 
-def _keep(kept: OrderedDict[str, T], name: str, value: T) -> None:
+def _keep(kept: OrderedDict[K, T], name: K, value: T) -> None:
     kept[name] = value
     if len(kept) > KEPT:
         kept.popitem(last=False)

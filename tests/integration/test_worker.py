@@ -45,6 +45,7 @@ class Post:
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     people: dict[str, Contact | Outcome] = field(default_factory=dict)
     got: list[str] = field(default_factory=list)
+    mails: list[Message] = field(default_factory=list)
     fault: str = ""
     before: Callable[[str], None] = lambda _: None
     open: Callable[[str], None] = lambda _: None
@@ -65,6 +66,7 @@ class Post:
         self.open(contact)
         if outcome.kind in (Kind.SENT, Kind.UNKNOWN):
             self.got.append(contact)
+            self.mails.append(message)
         return outcome
 
     def close(self) -> None: ...
@@ -713,6 +715,26 @@ def test_a_batch_is_sent_with_its_template_as_it_was_at_the_first_claim(office: 
     office.work_off()
 
     assert bodies == [True] * 35
+
+
+def test_a_batch_of_the_same_name_after_a_flush_gets_its_own_letter(office: Office) -> None:
+    """A worker that outlives a flush of Redis takes neither template nor variables from what it remembers."""
+    bench = office.bench
+    office.write("welcome", "{{ old }}")
+    bench.push(job(["a"], variables={"old": 1}))
+    man = office.hire()
+    man.works()
+    assert bench.counts() == {"sent": 1}
+
+    bench.client.flushall()
+    office.write("welcome", "{{ new }}")
+    after = office.hire()
+    after.handler._letters = man.handler._letters
+    bench.push(job(["a"], variables={"new": "second"}))
+    after.works()
+
+    assert bench.counts() == {"sent": 1}
+    assert b"second" in office.post.mails[-1].content
 
 
 def test_a_drain_in_the_middle_of_a_cut_goes_on_at_the_cursor(
