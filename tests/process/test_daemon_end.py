@@ -64,6 +64,7 @@ def test_who_does_not_finish_in_time_is_hurried(made_up: Callable[..., MadeUp]) 
     assert [death["phases"] for death in daemon.notes("deaths")] == [HELD, HELD]
 
 
+@pytest.mark.slow
 def test_who_cannot_be_hurried_is_killed(made_up: Callable[..., MadeUp]) -> None:
     """A worker that answers nothing is killed once, its remains are settled, and the stop is still clean."""
     daemon = holding(made_up(workers={"drain_timeout": 0.5}))
@@ -190,6 +191,7 @@ def test_a_lost_supervisor_ends_everything_in_order(made_up: Callable[..., MadeU
     assert "The supervisor is gone: killed by SIGKILL" in daemon.log
 
 
+@pytest.mark.slow
 def test_workers_of_a_lost_supervisor_have_their_time_and_no_more(made_up: Callable[..., MadeUp]) -> None:
     """Orphans that do not finish are hurried, those that cannot be are killed, all are settled."""
     daemon = holding(made_up(workers={"drain_timeout": 0.5}))

@@ -81,6 +81,7 @@ def test_a_life_is_told_in_order(made_up: Callable[..., MadeUp], manager: Manage
     assert [text for text in manager.heard if text in {"READY=1", "STOPPING=1"}] == ["READY=1", "STOPPING=1"]
 
 
+@pytest.mark.slow
 def test_a_stuck_supervisor_ends_the_signs_of_life(made_up: Callable[..., MadeUp], manager: Manager) -> None:
     """When the supervisor no longer goes round, the watchdog is no longer told that all is well."""
     daemon = made_up().start(environ={"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "300000"})
