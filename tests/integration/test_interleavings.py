@@ -92,9 +92,7 @@ def play_until_cancelled(valkey: RedisServer, folder: Path, seed: int, patch: py
             )
 
 
-@pytest.mark.parametrize(
-    "seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 20))]
-)
+@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 20))])
 def test_a_cancelled_batch_ends_and_sends_nothing_more(
     valkey: RedisServer, tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
