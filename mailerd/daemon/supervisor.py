@@ -215,7 +215,7 @@ class Supervisor:
         self._report()
 
     def _report(self) -> None:
-        troubles = [text for number, text in self._troubles.items() if number <= self._wanted]
+        troubles = [text for number, text in sorted(self._troubles.items()) if number <= self._wanted]
         self._channel.send(Staffing(self._wanted, "; ".join(troubles)))
 
     def _let_go(self) -> None:
