@@ -107,7 +107,10 @@ def _contacts(config: Config) -> Graded:
     if config.contacts is None:
         yield Grade.OK, "no [contacts]: a contact id must be an address"
         return
-    source.lookup(_NOBODY)
+    try:
+        source.lookup(_NOBODY)
+    finally:
+        source.close()
     yield Grade.OK, f"the query runs at {scrub(config.contacts.url.get_secret_value())}"
 
 

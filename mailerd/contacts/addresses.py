@@ -16,6 +16,9 @@ class AddressContacts:
         """See ``ContactSource``."""
         return {contact_id: self._contact(contact_id) for contact_id in contact_ids}
 
+    def close(self) -> None:
+        """See ``ContactSource``; there is nothing to let go of."""
+
     def _contact(self, contact_id: str) -> Contact | Outcome:
         try:
             email = address(contact_id)

@@ -33,3 +33,6 @@ class ContactSource(Protocol):
 
         Raises ``ContactsUnavailable`` where nobody can tell now.
         """
+
+    def close(self) -> None:
+        """Let go of the database; the source can be used again."""

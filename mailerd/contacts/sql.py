@@ -60,6 +60,10 @@ class SqlContacts:
             found.update(self._found(contact_ids[start : start + _CHUNK]))
         return found
 
+    def close(self) -> None:
+        """See ``ContactSource``."""
+        self._engine.dispose()
+
     def _found(self, asked: Sequence[str]) -> dict[str, Contact | Outcome]:
         try:
             rows = self._rows_or_again(asked)

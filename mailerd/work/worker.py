@@ -205,6 +205,7 @@ class Worker:
         self._enter(SlotState.LEAVING, LONGEST_STEP)
         for session in self._kit.sessions:
             session.close()
+        self._kit.contacts.close()
         self._keeper.close()
         try:
             leave(self._client, self._keys, self._lease)
