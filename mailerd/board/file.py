@@ -67,7 +67,11 @@ class Board:
     def previous(state_dir: Path) -> list[Remains]:
         """What dead workers, of this life or an earlier one, left that nobody has settled yet."""
         boot = _boot()
-        return [_load(path, boot) for path in sorted((state_dir / "remains").glob("*.json"))]
+        left = []
+        for path in sorted((state_dir / "remains").glob("*.json")):
+            with suppress(FileNotFoundError):  # the janitor has settled it in this very moment
+                left.append(_load(path, boot))
+        return left
 
     @staticmethod
     def forget(state_dir: Path, incarnation: str) -> None:

@@ -168,6 +168,16 @@ def test_a_cleared_slot_is_remembered_until_it_is_settled(tmp_path: Path) -> Non
     assert Board.previous(tmp_path) == []
 
 
+def test_what_is_settled_while_it_is_listed_is_passed_over(tmp_path: Path) -> None:
+    """Remains that the janitor forgets between the listing and the reading are no fault, and hide no others."""
+    board = Board.create(tmp_path, 1, 3)
+    board.slots[0].open("kept", 1, 0.0)
+    remains = board.clear(board.slots[0])
+    (tmp_path / "remains" / "gone.json").symlink_to(tmp_path / "nowhere")  # listed, and not there to be read
+
+    assert Board.previous(tmp_path) == [remains]
+
+
 def test_a_slot_is_cleared_also_when_its_remains_cannot_be_kept(tmp_path: Path) -> None:
     """A full or broken disk costs the memory over a restart, not the worker's successor."""
     board = Board.create(tmp_path, 1, 3)
