@@ -44,13 +44,11 @@ class Upkeep:
         return waiting
 
     def tend(self) -> None:
-        """Bring back what is due and finish what operators began; two reads when there is nothing to do."""
+        """Bring back what is due and finish what operators began; one read when there is nothing to do."""
         with translated():
-            look = self._client.pipeline(transaction=False)
-            aside, swept = look.zrange(self._keys.retry, 0, 0).lindex(self._keys.sweeps, 0).execute()
-        if aside:
+            something = self._client.exists(self._keys.retry, self._keys.sweeps)
+        if something:
             self.promote()
-        if swept:
             self.sweep()
 
     def promote(self) -> int:
@@ -87,12 +85,10 @@ class Upkeep:
         """Reap every registered incarnation without a lease: dead hosts, and what nobody reported."""
         with translated():
             names = [name.decode() for name in self._client.hkeys(self._keys.workers)]
-            look = self._client.pipeline(transaction=False)
-            for name in names:
-                look.exists(self._keys.lease(name))
-            lapsed = [name for name, lives in zip(names, look.execute(), strict=True) if not lives]
+            if not names or self._client.exists(*map(self._keys.lease, names)) == len(names):
+                return 0
         reaped = 0
-        for name in lapsed:
+        for name in names:
             returned = self.reap(name, died=True)
             if returned >= 0:
                 reaped += 1

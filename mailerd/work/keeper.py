@@ -24,7 +24,7 @@ from mailerd.queue.lease import Lease
 
 log = logging.getLogger(__name__)
 
-RENEWALS_IN_A_LEASE = 4
+RENEWALS_IN_A_LEASE = 3
 UNBLOCK_EVERY = 0.05
 UNBLOCK_FOR = 2.0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable
 
@@ -18,6 +19,7 @@ Daemons = Callable[..., Daemon]
 Servers = Callable[..., RedisServer]
 AT_THE_LOSS = 2.0
 A_TICK = 0.01  # in which the kernel counts each process' time
+IDLE = 20.0
 AWAY = [3, pytest.param(30, marks=pytest.mark.slow)]
 
 
@@ -124,3 +126,22 @@ def test_frozen_redis(daemons: Daemons, redis_servers: Servers, sink: Sink, proj
 
     assert len(sink.mails()) == 1
     assert daemon.term() == 0
+
+
+@pytest.mark.slow
+def test_an_idle_daemon_leaves_redis_alone(
+    daemons: Daemons, valkey: RedisServer, sink: Sink, project: Project
+) -> None:
+    """Leases, takes and chores with nothing to do: at most two commands a second and worker, scripts' own too."""
+    daemon = daemons(project.sections(valkey, sink, workers={"processes": 2})).start()
+    with contextlib.closing(valkey.client()) as client:
+
+        def served() -> int:
+            statistics = client.info("commandstats")
+            return sum(figures["calls"] for name, figures in statistics.items() if "info" not in name)
+
+        before = served()
+        holds_for(lambda: daemon.running, IDLE, "the daemon ended")
+        commands = served() - before
+
+    assert commands <= 2 * IDLE * 2
