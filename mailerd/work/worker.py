@@ -246,6 +246,9 @@ def longest_hand_over(config: Config) -> float:
     smtp = config.smtp
     if config.mail.transport != "smtp" or smtp is None:
         return 0.0
-    # Twice up to DATA, since a kept connection may turn out dead; greeting, EHLO, STARTTLS, EHLO, AUTH,
-    # MAIL, RCPT, DATA each wait for one reply.
-    return 2 * (smtp.connect_timeout + 8 * smtp.command_timeout) + smtp.data_timeout
+    # A connection: connect, greeting, EHLO, STARTTLS, TLS, EHLO, and up to three steps of AUTH.
+    opening = 2 * smtp.connect_timeout + 7 * smtp.command_timeout
+    # RSET, MAIL, RCPT, DATA: twice, since a kept connection may turn out dead.
+    envelopes = 2 * 4 * smtp.command_timeout
+    # The mail, its dot, the verdict; and where they break off, a look whether the server is still there.
+    return 3 * opening + envelopes + 3 * smtp.data_timeout
