@@ -4,8 +4,11 @@ The daemon's processes with made-up roles, for tests of nothing but the processe
 Its workers boot, say that they are idle and renew a deadline of two seconds, unless a file tells them
 otherwise: ``crash`` (exit 3 at once), ``refuse`` (raise ConfigurationError), ``hold`` (take three recipients
 in hand: one answered, one handed over, one claimed; on a stop wait for ``release`` or to be hurried),
-``settle`` (settle something all the time), ``jobs`` (do jobs all the time). ``redis`` lets the start go on
-(there from the beginning unless told otherwise); ``break-http`` and ``break-janitor`` break those.
+``settle`` (settle something all the time), ``jobs`` (do jobs all the time), ``stuck`` (hang in C before it
+is ready), ``wedge`` (hang in C from now on), ``busy`` (take a minute for one step). The supervisor has
+``helpers`` that end with odd exit codes at ``dismiss``; ``slow-birth`` has each child take a second after its
+fork; ``impatient`` shortens the time to boot to one. ``redis`` lets the start go on (there from the beginning
+unless told otherwise); ``break-http`` and ``break-janitor`` break those.
 """
 
 from __future__ import annotations

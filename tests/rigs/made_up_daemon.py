@@ -8,6 +8,7 @@ its processes did is noted there, one JSON line each, in ``deaths`` and ``audit`
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import socket
@@ -23,7 +24,7 @@ from mailerd import log as logs
 from mailerd.board import Board, Death, Group, Slot, SlotState
 from mailerd.clock import Stop
 from mailerd.config import Config
-from mailerd.daemon import Gate, Roles, run
+from mailerd.daemon import Gate, Roles, pool, run
 from mailerd.errors import ConfigurationError, MailerdError, Problem, RedisNotReachable
 from mailerd.outcome import Kind, Outcome
 
@@ -47,9 +48,30 @@ def audit(event: str, arguments: tuple[Any, ...]) -> None:
         note("audit", event="kill", to=arguments[0], signal=int(arguments[1]))
 
 
+def be_born_slowly() -> None:
+    if told("slow-birth"):
+        time.sleep(1.0)
+
+
+def prepare(_: Config) -> Callable[[Slot, Stop, Stop], int]:
+    if told("helpers"):
+        for code in (3, 4, 78):
+            if os.fork() == 0:
+                while not told("dismiss"):
+                    time.sleep(STEP)
+                os._exit(code)
+    return work
+
+
 def work(slot: Slot, stop: Stop, hurry: Stop) -> int:
     if told("crash"):
         return 3
+    if told("stuck"):
+        get_stuck(slot)
+    if told("busy"):
+        slot.state = SlotState.SENDING
+        slot.deadline = time.monotonic() + 60.0
+        stop.wait(60.0)
     if told("refuse"):
         raise ConfigurationError([Problem("contacts.url", "has no driver")])
     if told("hold"):
@@ -59,7 +81,21 @@ def work(slot: Slot, stop: Stop, hurry: Stop) -> int:
         slot.deadline = time.monotonic() + 2.0
         slot.settled += told("settle")
         slot.jobs += told("jobs")
+        if told("wedge"):
+            get_stuck(slot)
     return 0
+
+
+def get_stuck(slot: Slot) -> None:
+    """The main thread is in C for ever, and a side thread goes on as if all were well."""
+
+    def beat() -> None:
+        while True:
+            slot.progress = time.monotonic()
+            time.sleep(STEP)
+
+    threading.Thread(target=beat, daemon=True).start()
+    ctypes.CDLL(None).sleep(60)
 
 
 def hold(slot: Slot, stop: Stop, hurry: Stop) -> int:
@@ -150,10 +186,13 @@ def reload() -> Config:
 
 def main() -> int:
     sys.addaudithook(audit)
+    os.register_at_fork(after_in_child=be_born_slowly)
+    if told("impatient"):
+        pool._BOOT_WITHIN = 1.0
     config = Config.model_validate_json(sys.argv[1])
     logs.setup(config.log)
     roles = Roles(
-        prepare=lambda _: work,
+        prepare=prepare,
         serve=lambda _, door, gate, __: Server(door, gate),
         probe=probe,
         housekeep=housekeep,
