@@ -49,6 +49,7 @@ class Daemon:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.log_path = folder / "daemon.log"  # where standard output and standard error go
+        self.program: Sequence[str] = ("-m", "mailerd")  # what its interpreter runs
         self.listener: socket.socket | None = None  # held for it over restarts, as systemd would
         self.port = free_port()
         self.sections = self._defaults()
@@ -67,7 +68,7 @@ class Daemon:
         mark = len(self.log)
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [*self._handing_over(), sys.executable, "-m", "mailerd", "run", *arguments],
+                [*self._handing_over(), sys.executable, *self.program, "run", *arguments],
                 pass_fds=[self.listener.fileno()] if self.listener else [],
                 stdin=subprocess.DEVNULL,
                 stdout=log,

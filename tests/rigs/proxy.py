@@ -1,4 +1,4 @@
-"""A TCP proxy that delays every reply, or swallows one: what a slow or broken network does to commands."""
+"""A TCP proxy that delays, swallows, cuts and black-holes: what a slow or broken network does to commands."""
 
 from __future__ import annotations
 
@@ -18,14 +18,30 @@ class Proxy:
         self._over = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
-        self._marker = b""
+        self._marker: bytes | None = None
         self.swallowed = 0
-        self._sockets: list[socket.socket] = []
+        self._hole = False
+        self._sockets: set[socket.socket] = set()
         self._thread = threading.Thread(target=self._accept, name="proxy", daemon=True)
 
-    def swallow(self, marker: bytes) -> None:
-        """Cut the next connection whose server says ``marker``, instead of passing it on."""
+    def swallow(self, marker: bytes = b"") -> None:
+        """Cut the next connection whose server says ``marker`` (or anything), instead of passing it on."""
         self._marker = marker
+
+    def cut(self) -> None:
+        """Cut every connection."""
+        for one in list(self._sockets):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+    def black_hole(self) -> None:
+        """Let whatever is said vanish, while all connections stay open."""
+        self._hole = True
+
+    def heal(self) -> None:
+        """End the black hole; what was said in it is lost, and so are the connections that lived in it."""
+        self._hole = False
+        self.cut()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -38,29 +54,46 @@ class Proxy:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self._thread.join()
-        for one in self._sockets:
-            one.close()
+        self.cut()
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
-                server = socket.create_connection(("127.0.0.1", self._target))
-                self._sockets += [client, server]
-                for source, sink in ((client, server), (server, client)):
-                    threading.Thread(target=self._pass, args=(source, sink), daemon=True).start()
+                threading.Thread(target=self._join, args=(client,), daemon=True).start()
 
-    def _pass(self, source: socket.socket, sink: socket.socket) -> None:
-        from_server = source.getpeername()[1] == self._target
+    def _join(self, client: socket.socket) -> None:
+        try:
+            server = socket.create_connection(("127.0.0.1", self._target))
+        except OSError:
+            client.close()
+            return
+        both = {client, server}
+        for one in both:
+            one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._sockets |= both
+        back = threading.Thread(target=self._pass, args=(server, client, True), daemon=True)
+        back.start()
+        self._pass(client, server, False)
+        back.join()
+        self._sockets -= both
+        client.close()
+        server.close()
+
+    def _pass(self, source: socket.socket, sink: socket.socket, from_server: bool) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
-                if from_server and self._marker and self._marker in data:
-                    self._marker = b""
+                if self._hole:
+                    continue
+                if from_server and self._marker is not None and self._marker in data:
+                    self._marker = None
                     self.swallowed += 1
                     break
                 if from_server and self.delay:
                     self._over.wait(self.delay)
                 sink.sendall(data)
+            while self._hole and not self._over.wait(0.05):
+                pass  # nobody learns of an end either
         for one in (source, sink):
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)

@@ -48,11 +48,16 @@ class Mail:
 
 @dataclass
 class HandOver:
-    """One DATA: whom for, from which port, when it began and was answered (monotonic seconds)."""
+    """
+    One DATA: whom for, from which port, when it began and was answered (monotonic seconds).
+
+    ``helo`` is the name that its client gave.
+    """
 
     recipient: str
     port: int
     begun: float
+    helo: str = ""
     answered: float | None = None
     reply: str = ""
 
@@ -62,7 +67,8 @@ class Sink:
     The server as a test sees it. Use as a context manager.
 
     ``behave(delay=0.05, rules=[{"at": "rcpt", "match": "user7@", "do": "450 later", "times": 3}])`` changes
-    what it does from the next command on. ``at``: mail, rcpt, data (instead of 354), before_dot (hangs up),
+    what it does from the next command on. ``delay`` passes after each final dot, ``envelope`` before each
+    answer to RCPT. ``at``: mail, rcpt, data (instead of 354), before_dot (hangs up),
     dot. ``do``: a reply, ``hang_up`` or ``hang``. At the dot only a 4xx or 5xx reply means not accepted.
     """
 
@@ -74,14 +80,17 @@ class Sink:
         self._read = 0
         self._mails: list[Mail] = []
         self._hand_overs: dict[int, HandOver] = {}
+        self._open: dict[int, HandOver] = {}
         self._process: subprocess.Popen[str] | None = None
         self.port = 0
         self.behave()
 
-    def behave(self, delay: float = 0.0, rules: list[dict[str, Any]] | None = None) -> None:
+    def behave(
+        self, delay: float = 0.0, rules: list[dict[str, Any]] | None = None, *, envelope: float = 0.0
+    ) -> None:
         """Change what the server does; see the class."""
         new = self._folder / "behaviour.new"
-        new.write_text(json.dumps({"delay": delay, "rules": rules or []}))
+        new.write_text(json.dumps({"delay": delay, "envelope": envelope, "rules": rules or []}))
         new.replace(self._folder / "behaviour.json")
 
     def start(self) -> None:
@@ -131,7 +140,8 @@ class Sink:
 
     def open(self) -> list[HandOver]:
         """The hand-overs that are not answered yet."""
-        return [hand_over for hand_over in self.hand_overs() if hand_over.answered is None]
+        self._catch_up()
+        return list(self._open.values())
 
     def wait_for(self, mails: int, deadline: float = 30.0) -> list[Mail]:
         """Wait until that many mails have been accepted."""
@@ -152,10 +162,12 @@ class Sink:
         number = line["hand_over"]
         match line["event"]:
             case "begun":
-                self._hand_overs[number] = HandOver(line["recipient"], line["port"], line["time"])
+                begun = HandOver(line["recipient"], line["port"], line["time"], line["helo"])
+                self._hand_overs[number] = self._open[number] = begun
             case "answered":
                 self._hand_overs[number].answered = line["time"]
                 self._hand_overs[number].reply = line["reply"]
+                self._open.pop(number, None)
             case "accepted":
                 content = line["content"].encode("latin-1")
                 mail = Mail(number, line["sender"], tuple(line["recipients"]), content, line["time"])

@@ -23,13 +23,17 @@ _LINE_LIMIT = 1001  # RFC 5321: 1000 with CRLF; a dot may be stuffed in front
 
 
 class Behaviour:
-    """What the test wants: ``{"delay": seconds, "rules": [...]}``, read again whenever its file changes."""
+    """
+    What the test wants, read again whenever its file changes.
+
+    ``{"delay": seconds, "envelope": seconds, "rules": [...]}``
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._stamp = 0
         self._used: dict[int, int] = {}
-        self.delay = 0.0
+        self.delay = self.envelope = 0.0
         self._rules: list[dict[str, Any]] = []
 
     def at(self, moment: str, recipient: str = "") -> str | None:
@@ -49,7 +53,8 @@ class Behaviour:
         if stamp != self._stamp:
             wanted = json.loads(self._path.read_text())
             self._stamp, self._used = stamp, {}
-            self.delay, self._rules = wanted.get("delay", 0.0), wanted.get("rules", [])
+            self.delay, self.envelope = wanted.get("delay", 0.0), wanted.get("envelope", 0.0)
+            self._rules = wanted.get("rules", [])
 
 
 class Truth:
@@ -80,7 +85,9 @@ class Server(SMTP):
         recipient = envelope.rcpt_tos[0] if envelope and envelope.rcpt_tos else ""
         self._current = next(_HAND_OVERS)
         peer = self.session.peer if self.session else None
-        self._truth.note("begun", self._current, recipient=recipient, port=peer[1] if peer else 0)
+        helo = self.session.host_name if self.session else ""
+        facts = {"recipient": recipient, "port": peer[1] if peer else 0, "helo": helo}
+        self._truth.note("begun", self._current, **facts)
         wanted = self._behaviour.at("data", recipient)
         if wanted is not None:
             await self.obey(wanted)
@@ -134,6 +141,8 @@ class Handler:
         if wanted is None:
             envelope.rcpt_tos.append(address)
             envelope.rcpt_options.extend(options)
+            if self._behaviour.envelope:
+                await _pass(self._behaviour.envelope)
         return await self._reply(server, wanted)
 
     async def handle_DATA(self, server: Server, _session: Session, envelope: Envelope) -> str:  # noqa: N802 # see above
