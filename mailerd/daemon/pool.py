@@ -184,7 +184,7 @@ class Pool:
             how += ", as it hung"
         life = Life(
             seconds=self._clock.monotonic() - one.born,
-            settled=one.slot.settled > 0 or one.slot.remains().got_anywhere,
+            settled=one.slot.settled > 0 or one.slot.jobs > 0 or one.slot.remains().got_anywhere,
             told=one.leaving is not None,
             exit_code=code if code >= 0 else None,
         )

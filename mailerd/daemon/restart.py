@@ -23,7 +23,7 @@ _BUDGET_SECONDS = 10.0
 @dataclass(frozen=True, slots=True)
 class Life:
     """
-    How a worker lived: for how long, whether it handed over anything, whether it was told to leave.
+    How a worker lived: for how long, whether it got anything done, whether it was told to leave.
 
     ``exit_code`` is None where a signal ended it.
     """

@@ -46,6 +46,17 @@ def test_a_killed_worker_is_replaced_at_once_and_its_remains_are_settled(
     wait_until(lambda: list((daemon.folder / "state" / "remains").iterdir()) == [])
 
 
+def test_a_worker_that_did_a_job_is_followed_at_once(made_up: Callable[..., MadeUp]) -> None:
+    """Also where jobs are only logged and nobody is handed over: however often it dies, it is no crash loop."""
+    daemon = made_up()
+    daemon.tell("jobs")
+    daemon.start().wait_until_ready()
+    for _ in range(3):
+        victim = daemon.workers()[1]
+        daemon.send(signal.SIGKILL, victim)
+        wait_until(lambda gone=victim: daemon.workers().get(1, gone) != gone, 1.5, lambda: daemon.log)
+
+
 def test_a_stopped_worker_is_aborted_once_killed_once_and_replaced(made_up: Callable[..., MadeUp]) -> None:
     """A worker that no longer renews its deadline gets exactly one ABRT and, two seconds later, one KILL."""
     daemon = made_up().start().wait_until_ready()
