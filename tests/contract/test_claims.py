@@ -356,6 +356,44 @@ def test_a_silent_server_is_left_within_the_block_and_five_seconds(redis_server:
         assert len(faults) == 1
 
 
+@pytest.mark.covers("supervisor-27")
+def test_a_take_that_waited_in_vain_is_no_fault(
+    fetching: LedgerBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Our own time-out is longer than the server's block: an empty queue is None, on the same connection."""
+    monkeypatch.setattr("mailerd.queue.claims.BLOCK", 1)
+    bench, worker = fetching, fetching.hands()
+    take = taker(bench)
+
+    assert take.take(worker.lease) is None
+    before = take._client_id
+    assert take.take(worker.lease) is None
+
+    assert take._client_id == before
+
+
+@pytest.mark.slow
+@pytest.mark.covers("supervisor-25")
+def test_a_take_over_a_dead_link_ends_by_itself(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no answer comes, it is given up five seconds after the block; the next one connects anew."""
+    monkeypatch.setattr("mailerd.queue.claims.BLOCK", 1)
+    with redis_server.client() as client:
+        bench = LedgerBench(client, redis_server.url)
+        worker, take = bench.hands(), taker(bench)
+        redis_server.freeze()
+        begun = bench.clock.monotonic()
+        with pytest.raises(RedisUnavailable):
+            take.take(worker.lease)
+        seconds = bench.clock.monotonic() - begun
+        redis_server.thaw()
+
+        assert seconds < 10
+        bench.push(ONE)
+        assert take.take(worker.lease) is not None
+
+
 # a full Redis
 
 

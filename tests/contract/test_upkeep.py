@@ -46,6 +46,29 @@ def test_only_what_is_due_comes_back(bench: LedgerBench) -> None:
     assert bench.upkeep.promote() == 0
 
 
+@pytest.mark.covers("mail-32")
+def test_chores_over_a_stalled_queue_add_nothing(real_bench: LedgerBench) -> None:
+    """However often they are done while nobody works, each job, slice and deferred one is there once."""
+    bench = real_bench
+    worker = bench.hands()
+    batch = worker.admit(job(contacts(30), "long"), slice_size=10)
+    bench.push(ONE, job(["b"], "b2"))
+    worker.claim(batch, "c1", "c2")
+    worker.mark(batch, booking("c1", Kind.DEFERRED), booking("c2", Kind.DEFERRED, delay=3600.0))
+    bench.upkeep.tend()
+    before = (bench.queue(), bench.put_aside(), bench.rows("long"))
+    assert len(before[0]) == 4
+
+    for _ in range(50):
+        bench.upkeep.tend()
+        bench.upkeep.reap_lapsed()
+        bench.upkeep.visit_graves()
+        bench.upkeep.forget_old_batches()
+
+    assert (bench.queue(), bench.put_aside(), bench.rows("long")) == before
+    bench.assert_conserved("long")
+
+
 # reap: its script hashes payloads in Lua, which fakeredis cannot; so these run on the real server only
 
 

@@ -23,6 +23,8 @@ from mailerd.delivery import Delivery
 from mailerd.errors import ContactsUnavailable
 from mailerd.message import Message
 from mailerd.outcome import Kind, Outcome
+from mailerd.queue.actions import Actions
+from mailerd.queue.model import Action, Effect
 from mailerd.queue.payloads import slice_of
 from mailerd.work.handler import Handler
 from mailerd.work.janitor import Janitor, Overview
@@ -322,6 +324,49 @@ def test_a_blocked_route_burns_nobodys_attempts(office: Office) -> None:
     office.work_off()
     assert bench.counts() == {"sent": 6}
     assert bench.batches.find("b1")[0].waiting_for is None
+
+
+@pytest.mark.covers("mail-25")
+def test_a_hundred_blocked_tries_are_no_attempt(office: Office) -> None:
+    """However often a route refuses everybody, the first deferral after it is the first attempt."""
+    bench, man = office.bench, office.hire()
+    office.post.outcomes["c0"] = Outcome(Kind.BLOCKED, "454 Throttling failure")
+    bench.push(job(["c0"]))
+    for _ in range(100):
+        assert man.works() == "454 Throttling failure"
+
+    office.post.outcomes["c0"] = Outcome(Kind.DEFERRED, "450 later")
+    man.works()
+
+    assert bench.rows()["c0"].split(",")[2] == "1"
+    [(_, due)] = bench.client.zrange(bench.keys.retry, 0, -1, withscores=True)
+    seconds, _ = bench.client.time()
+    assert 55 < due / 1000 - seconds <= 61
+    assert bench.upkeep.promote() == 0
+
+
+@pytest.mark.covers("mail-3")
+def test_a_batch_paused_again_and_again_is_sent_once(office: Office) -> None:
+    """Each resume goes on where the pause came, and nobody gets a second mail."""
+    bench, man = office.bench, office.hire()
+    actions = Actions(bench.client, bench.keys)
+    bench.push(job(contacts(400)))
+    man.works()
+    for _ in range(20):
+        assert actions.act(Action.PAUSE, "shop", "b1") is Effect.DONE
+        if bench.queue():
+            man.works()
+        assert actions.act(Action.RESUME, "shop", "b1") is Effect.DONE
+        bench.upkeep.tend()
+        if bench.queue():
+            man.works()
+        bench.assert_conserved()
+
+    office.work_off()
+
+    assert sorted(office.post.got) == sorted(contacts(400))
+    assert bench.counts() == {"sent": 400}
+    assert bench.leftovers() == {}
 
 
 def test_a_contact_database_that_is_away_is_nobodys_fault(office: Office) -> None:

@@ -6,11 +6,13 @@ import os
 import re
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from signal import Signals
 
 import psutil
 import pytest
 
+from rigs import needs
 from rigs.made_up import MadeUp
 from rigs.waiting import holds_for, wait_until
 
@@ -170,3 +172,21 @@ def test_a_stop_after_the_death_of_all_workers_is_a_stop(made_up: Callable[..., 
 
     assert daemon.wait(5.0) == 0
     assert daemon.survivors() == []
+
+
+@pytest.mark.root
+@pytest.mark.covers("supervisor-40")
+def test_a_hidden_proc_breaks_nothing(made_up: Callable[..., MadeUp]) -> None:
+    """Where /proc shows nothing but processes (ProcSubset=pid), the pool is measured and stops as ever."""
+    needs.root()
+    hiding = 'mount -t proc -o subset=pid proc /proc && exec "$@"'
+    daemon = made_up(workers={"processes": 1, "max_memory_mb": 1})
+    daemon.start(prefix=["unshare", "--mount", "sh", "-c", hiding, "sh"])
+    wait_until(lambda: "Ready: " in daemon.log, 10, lambda: daemon.log)
+    assert not Path(f"/proc/{daemon.pid}/root/proc/meminfo").exists()
+
+    wait_until(lambda: " MB of memory" in daemon.log, 15, lambda: daemon.log)
+
+    daemon.send(signal.SIGTERM)
+    assert daemon.wait() == 0
+    assert "Traceback" not in daemon.log

@@ -47,7 +47,7 @@ def test_a_killed_worker_is_replaced_at_once_and_its_remains_are_settled(
 
 
 def test_a_worker_that_did_a_job_is_followed_at_once(made_up: Callable[..., MadeUp]) -> None:
-    """Also where jobs are only logged and nobody is handed over: however often it dies, it is no crash loop."""
+    """Also where jobs are only logged: however often it dies, it is no crash loop."""
     daemon = made_up()
     daemon.tell("jobs")
     daemon.start().wait_until_ready()

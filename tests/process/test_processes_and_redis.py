@@ -40,12 +40,12 @@ def test_every_worker_has_connections_of_its_own(daemons: Daemons, valkey: Redis
     daemon = daemons({"redis": {"url": valkey.url}, "workers": {"processes": 4}}).start()
     gone: set[int] = set()
     for _ in range(3):
-        wait_until(lambda: len(clients(daemon, valkey).keys() - gone) == 4, 20, daemon.tail)
+        wait_until(lambda gone=gone: len(clients(daemon, valkey).keys() - gone) == 4, 20, daemon.tail)
         found = clients(daemon, valkey)
         assert len(set.union(*found.values())) == sum(map(len, found.values()))
         assert daemon.supervisor().net_connections("tcp") == []
         assert daemon.supervisor().num_threads() == 1
-        gone |= found.keys()
+        gone = gone | found.keys()
         daemon.signal(signal.SIGHUP)  # the next ones are forked by a daemon that has been at work for a while
 
     assert "refusing to fork" not in daemon.log
