@@ -211,6 +211,7 @@ def test_parked_jobs_of_a_cancelled_batch_are_recorded(bench: LedgerBench, actio
 
 
 @pytest.mark.parametrize("number", [3, 90])
+@pytest.mark.covers("mail-5")
 def test_retry_opens_whoever_got_nothing(bench: LedgerBench, actions: Actions, number: int) -> None:
     """Failed, invalid and expired recipients get a job again, each once; sent and unknown ones do not."""
     worker = bench.hands()

@@ -23,6 +23,7 @@ from rigs.ledger_bench import LedgerBench, booking, contacts, job
         ({State.DISCARDED: 1}, BatchState.DONE),
     ],
 )
+@pytest.mark.covers("mail-2")
 def test_the_state_of_a_batch_follows_from_its_recipients(
     counts: dict[State, int], state: BatchState
 ) -> None:
@@ -51,6 +52,7 @@ def test_a_batch_is_seen_from_its_first_job_to_its_end(bench: LedgerBench) -> No
 
 
 @pytest.mark.parametrize("count", [5, 200])
+@pytest.mark.covers("mail-5")
 def test_recipients_are_listed_wherever_their_rows_lie(bench: LedgerBench, count: int) -> None:
     """All of them, or those in one state, each with why and when."""
     worker = bench.hands()

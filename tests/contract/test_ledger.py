@@ -220,6 +220,7 @@ def test_a_batch_whose_promise_is_open_is_not_ended(bench: LedgerBench) -> None:
 # claim
 
 
+@pytest.mark.covers("mail-19")
 def test_a_claim_is_answered_for_each_recipient(bench: LedgerBench) -> None:
     """Free: claimed. Again, after a lost answer: claimed. Another's: busy. No row: missing."""
     worker, batch = admitted(bench)
@@ -253,6 +254,7 @@ def test_a_settled_recipient_is_not_claimed(bench: LedgerBench) -> None:
     bench.assert_conserved()
 
 
+@pytest.mark.covers("mail-17")
 def test_what_a_dead_incarnation_had_in_hand_is_unknown_under_hold(bench: LedgerBench) -> None:
     """Nobody knows whether it was handed over: under hold it is unknown, and stays so."""
     dead, batch = admitted(bench)
@@ -447,6 +449,7 @@ def test_nobody_settles_what_a_living_worker_has_in_hand(bench: LedgerBench) -> 
 
 
 @pytest.mark.parametrize("kind", [Kind.INVALID, Kind.SUPPRESSED, Kind.FAILED, Kind.EXPIRED, Kind.DISCARDED])
+@pytest.mark.covers("mail-17")
 def test_nobody_is_left_in_a_dead_workers_hand(bench: LedgerBench, kind: Kind) -> None:
     """Whom a dead host had in hand and who cannot be written to now is unknown, not in hand for ever."""
     dead, batch = admitted(bench, 1)

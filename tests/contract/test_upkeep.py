@@ -30,6 +30,7 @@ def ended(bench: LedgerBench, batch: str = "b1", days_ago: float = 31, count: in
 # promote
 
 
+@pytest.mark.covers("mail-25")
 def test_only_what_is_due_comes_back(bench: LedgerBench) -> None:
     """In the order of its time, at the tail, any number at once."""
     bench.push(ONE)
@@ -72,6 +73,7 @@ def test_chores_over_a_stalled_queue_add_nothing(real_bench: LedgerBench) -> Non
 # reap: its script hashes payloads in Lua, which fakeredis cannot; so these run on the real server only
 
 
+@pytest.mark.covers("mail-18")
 def test_a_dead_workers_job_goes_back_to_the_head(real_bench: LedgerBench) -> None:
     """Its bytes unchanged, before all others; reaping again finds nothing."""
     bench = real_bench
@@ -100,6 +102,7 @@ def test_the_living_are_left_alone(real_bench: LedgerBench) -> None:
     assert bench.hand(worker) == [ONE.to_json()]
 
 
+@pytest.mark.covers("mail-18")
 def test_whoever_has_no_lease_is_found(real_bench: LedgerBench) -> None:
     """A dead host's workers are reaped by any other; those alive are not."""
     bench = real_bench

@@ -71,6 +71,7 @@ def test_the_server_is_made_without_listening_on_the_socket_and_map_given(server
     assert server.in_connection_overflow is False
 
 
+@pytest.mark.covers("supervisor-32")
 def test_closing_only_the_dispatcher_spares_the_trigger(server: Any) -> None:
     """``wasyncore.dispatcher.close`` ends the listener and leaves the wake-up pipe open and in the map."""
     server.accept_connections()

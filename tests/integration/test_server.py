@@ -231,6 +231,7 @@ def test_the_loop_ticks(house: House) -> None:
     assert house.server.failed() is None
 
 
+@pytest.mark.covers("supervisor-33")
 def test_a_loop_that_fails_says_so(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """What ends the loop is there to be asked for."""
     fault = OSError(errno.EBADF, "made by the test")
@@ -242,6 +243,7 @@ def test_a_loop_that_fails_says_so(house: House, monkeypatch: pytest.MonkeyPatch
     wait_until(lambda: house.server.failed() is fault, 5, "the failure was not noticed")
 
 
+@pytest.mark.covers("supervisor-35")
 def test_who_waits_too_long_is_refused_while_nobody_is_done(house: House) -> None:
     """When all threads hang, whoever waits is refused soon, and the connection is kept; health is not."""
     house.intake.open.clear()
@@ -296,6 +298,7 @@ def test_a_request_that_trickles_in_is_cut_and_a_slow_upload_is_not(house: House
     assert answer_of(upload).status == 202
 
 
+@pytest.mark.covers("supervisor-34")
 def test_silent_connections_make_room(house: House) -> None:
     """Where no connection is left, those that have been silent the longest are closed for new ones."""
     house.server.waitress.adj.connection_limit = 30
@@ -330,6 +333,7 @@ def test_while_the_daemon_drains_answers_close_their_connections(house: House) -
     problem(connection.getresponse(), 503)
 
 
+@pytest.mark.covers("supervisor-30")
 def test_a_drain_answers_what_was_asked(house: House) -> None:
     """Requests in hand, in the queue and half sent when the drain begins are all answered in full."""
     idle = house.raw(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -351,6 +355,7 @@ def test_a_drain_answers_what_was_asked(house: House) -> None:
     assert house.server.failed() is None
 
 
+@pytest.mark.covers("supervisor-31")
 def test_a_drain_leaves_an_idle_connection_a_moment_and_then_closes_it(house: House) -> None:
     """A kept connection may bring one more request within the grace; an idle one is closed after it."""
     used, idle = house.connect(), house.connect()
@@ -364,6 +369,7 @@ def test_a_drain_leaves_an_idle_connection_a_moment_and_then_closes_it(house: Ho
     assert IDLE_GRACE <= house.clock.monotonic() - begun < IDLE_GRACE + 1
 
 
+@pytest.mark.covers("supervisor-32")
 def test_a_drain_ends_at_its_deadline(house: House, caplog: pytest.LogCaptureFixture) -> None:
     """A request that does not end is cut off at the deadline and counted; nothing writes to a closed pipe."""
     house.intake.open.clear()
@@ -386,6 +392,7 @@ def test_a_drain_ends_at_its_deadline(house: House, caplog: pytest.LogCaptureFix
     ] == []
 
 
+@pytest.mark.covers("supervisor-30")
 def test_connections_that_wait_in_the_kernel_are_taken_along(house: House) -> None:
     """A connection made before the listener closes is served, though nobody had accepted it yet."""
     stopped, go_on = threading.Event(), threading.Event()

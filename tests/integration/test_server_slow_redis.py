@@ -47,6 +47,7 @@ def in_one_of_three_rounds(complaint_of: Callable[[], str]) -> None:
 
 
 @pytest.mark.parametrize("delay", [0.1, 0.5, 1.0])
+@pytest.mark.covers("supervisor-35")
 def test_300_parallel_posts_before_a_slow_redis(stack: ExitStack, valkey: RedisServer, delay: float) -> None:
     """99 in 100 of the accepted have their answer within 3 s, the rest their 503 within half a second."""
     door, proxy = slow_door(stack, valkey)

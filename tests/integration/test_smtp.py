@@ -177,6 +177,7 @@ def test_a_mail_is_sent_in_the_servers_words(server: Server, opened: Open) -> No
         ("MAIL", "451 4.3.2 out of order", Kind.BLOCKED),
     ],
 )
+@pytest.mark.covers("mail-29", "mail-22")
 def test_a_refusal_concerns_this_mail_only(
     server: Server, opened: Open, moment: str, reply: str, kind: Kind
 ) -> None:
@@ -213,6 +214,7 @@ def test_begin_is_asked_after_the_recipient_and_before_the_data(server: Server, 
     assert server.seen("RSET") == 2
 
 
+@pytest.mark.covers("mail-30")
 def test_the_connection_is_kept_and_renewed_in_time(server: Server, opened: Open) -> None:
     """A connection carries ``mails_per_connection`` mails, then says QUIT; a close says QUIT too."""
     session = opened(server.port, mails_per_connection=3)
@@ -230,6 +232,7 @@ def test_the_connection_is_kept_and_renewed_in_time(server: Server, opened: Open
 
 @pytest.mark.parametrize("moment", ["MAIL", "RCPT"])
 @pytest.mark.parametrize("deed", ["cut", "421 4.7.0 too many mails in this connection", "503 need MAIL"])
+@pytest.mark.covers("mail-27")
 def test_a_connection_that_ends_early_is_replaced(
     server: Server, opened: Open, moment: str, deed: str
 ) -> None:
@@ -245,6 +248,7 @@ def test_a_connection_that_ends_early_is_replaced(
     assert (server.connections, len(server.mails), len(asked)) == (2, 2, 1)
 
 
+@pytest.mark.covers("mail-28")
 def test_a_kept_connection_that_the_server_gave_up_is_replaced(server: Server, opened: Open) -> None:
     """A server that hangs up on an idle connection costs nothing."""
     session = opened(server.port)
@@ -318,6 +322,7 @@ def test_a_server_that_goes_down_under_a_mail_is_a_blocked_route(server: Server,
 
 
 @pytest.mark.parametrize("deed", ["cut", "hang", "nonsense"])
+@pytest.mark.covers("mail-16")
 def test_an_answer_lost_after_the_dot_is_unknown(server: Server, opened: Open, deed: str) -> None:
     """After the final dot without an answer nobody knows; the next mail goes out on a new connection."""
     server.script["DOT"] = [deed]
@@ -331,6 +336,7 @@ def test_an_answer_lost_after_the_dot_is_unknown(server: Server, opened: Open, d
     assert server.connections == 2
 
 
+@pytest.mark.covers("mail-29")
 def test_a_reply_that_comes_too_late_is_nobodys(server: Server, opened: Open) -> None:
     """A connection that timed out is never read again: a late 550 cannot become the next mail's answer."""
     server.script["DOT"] = ["hang"]
@@ -543,6 +549,7 @@ def test_a_login_works_by_plain_and_by_login(
     assert send(session).kind is Kind.SENT
 
 
+@pytest.mark.covers("mail-21")
 def test_a_refused_login_blocks_the_route_without_showing_the_password(
     secured: Secured, opened: Open, ca_file: Path
 ) -> None:

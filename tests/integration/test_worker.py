@@ -184,6 +184,7 @@ def test_a_job_is_worked_off(office: Office, caplog: pytest.LogCaptureFixture) -
     ]
 
 
+@pytest.mark.covers("mail-20", "mail-22")
 def test_everybody_comes_to_the_outcome_that_is_theirs(office: Office) -> None:
     """Unknown and suppressed contacts, failed and deferred mails, a template that raises for one."""
     bench, post = office.bench, office.post
@@ -220,6 +221,7 @@ def test_a_deferred_one_is_tried_again_until_it_works(office: Office) -> None:
     assert bench.leftovers() == {}
 
 
+@pytest.mark.covers("mail-24")
 def test_one_who_is_deferred_too_long_is_given_up(bench: LedgerBench, tmp_path: Path) -> None:
     """mail.max_age runs from the first deferral."""
     office = Office(bench, tmp_path, "outbox", max_age=100)
@@ -310,6 +312,7 @@ def test_whom_a_worker_may_not_hand_over_any_more_goes_back_with_the_job(office:
     assert sorted(office.post.got) == ["a", "b"]
 
 
+@pytest.mark.covers("mail-21")
 def test_a_blocked_route_burns_nobodys_attempts(office: Office) -> None:
     """The job goes back, the batch says what it waits for, and the caller is to pause."""
     bench = office.bench
@@ -402,6 +405,7 @@ def test_whom_another_worker_has_in_hand_is_left_and_looked_at_later(office: Off
     assert office.post.got == ["b"]
 
 
+@pytest.mark.covers("mail-4")
 def test_an_expired_batch_is_not_sent(office: Office) -> None:
     """After expires_at everybody open is expired, with a reason."""
     bench = office.bench
@@ -430,6 +434,7 @@ def test_the_transport_none_logs_and_discards(bench: LedgerBench, tmp_path: Path
 
 
 @pytest.mark.parametrize("count", [3, 35])
+@pytest.mark.covers("mail-23")
 def test_a_missing_template_buries_the_job_and_its_recipients(office: Office, count: int) -> None:
     """Each can be asked why it got nothing; when the template is there, a retry sends everybody theirs."""
     bench, one = office.bench, job(contacts(count), template="missing")
@@ -508,6 +513,7 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("raw", MALFORMED.values(), ids=MALFORMED.keys())
+@pytest.mark.covers("mail-23")
 def test_what_is_no_job_is_kept_with_its_bytes_and_the_next_is_worked_off(
     bench: LedgerBench, tmp_path: Path, raw: bytes
 ) -> None:
@@ -601,6 +607,7 @@ def test_a_worker_killed_before_a_hand_over_leaves_nobody_unknown(office: Office
     assert bench.leftovers() == {}
 
 
+@pytest.mark.covers("mail-1")
 def test_a_worker_killed_in_a_hand_over_leaves_one_unknown(office: Office) -> None:
     """Under hold: those settled are settled, the one in the open hand-over is unknown, the rest is sent."""
     bench, man = office.bench, office.hire()
@@ -633,6 +640,7 @@ def test_a_worker_killed_in_a_hand_over_sends_again_under_resend(bench: LedgerBe
     assert sorted(office.post.got) == contacts(9)
 
 
+@pytest.mark.covers("mail-17")
 def test_an_outcome_that_was_noted_is_booked(office: Office) -> None:
     """Killed between answer and booking: sent is sent, refused is failed, deferred comes back."""
     bench, man = office.bench, office.hire()
@@ -717,6 +725,7 @@ def test_a_job_that_gets_on_is_no_poison(office: Office) -> None:
     assert bench.counts() == {"sent": 6, "unknown": 4}
 
 
+@pytest.mark.covers("mail-19")
 def test_two_workers_on_two_overlapping_jobs_mail_everybody_once(office: Office) -> None:
     """In parallel, in threads: the recipient claim keeps them apart."""
     bench = office.bench

@@ -64,6 +64,7 @@ def say(daemon: Daemon, action: str) -> float:
     return time.monotonic()
 
 
+@pytest.mark.covers("mail-3")
 def test_an_operators_word_is_in_force_within_a_second(
     long_batch: list[Daemon], valkey: RedisServer, sink: Sink
 ) -> None:
@@ -99,6 +100,7 @@ def test_an_operators_word_is_in_force_within_a_second(
     assert [daemon.term() for daemon in long_batch] == [0, 0]
 
 
+@pytest.mark.covers("mail-5")
 def test_retry_opens_exactly_those_who_got_nothing(
     daemons: Daemons, valkey: RedisServer, sink: Sink, project: Project
 ) -> None:

@@ -58,6 +58,7 @@ def mailerd(daemon: Daemon, *arguments: str) -> Any:
     return json.loads(run.stdout)
 
 
+@pytest.mark.covers("mail-23")
 def test_bad_payloads(daemons: Daemons, valkey: RedisServer, sink: Sink, project: Project) -> None:
     """Over HTTP each bad payload gets its status; pushed, each is dead-lettered with reason and bytes."""
     project.contacts(3)
@@ -125,6 +126,7 @@ def test_bad_contacts(daemons: Daemons, valkey: RedisServer, sink: Sink, project
     assert daemon.term() == 0
 
 
+@pytest.mark.covers("mail-20")
 def test_bad_templates(daemons: Daemons, valkey: RedisServer, sink: Sink, project: Project) -> None:
     """A missing or broken template buries its job; one that raises for a contact fails for that one."""
     contacts = project.contacts(3)
@@ -195,6 +197,7 @@ def test_the_mail_server_is_away(daemons: Daemons, valkey: RedisServer, sink: Si
     assert daemon.term() == 0
 
 
+@pytest.mark.covers("mail-22", "mail-24")
 def test_refused_and_deferred_recipients(
     daemons: Daemons, valkey: RedisServer, sink: Sink, project: Project
 ) -> None:
@@ -220,6 +223,7 @@ def test_refused_and_deferred_recipients(
     assert daemon.term() == 0
 
 
+@pytest.mark.covers("mail-16")
 def test_a_hang_up_after_the_final_dot_is_unknown(
     daemons: Daemons, valkey: RedisServer, sink: Sink, project: Project
 ) -> None:

@@ -91,6 +91,7 @@ def test_a_second_term_is_faster(made_up: Callable[..., MadeUp]) -> None:
     assert daemon.notes("left") == [{"hurried": True, "flag": True}] * 2
 
 
+@pytest.mark.covers("supervisor-6")
 def test_many_terms_during_the_drain_are_no_crash(made_up: Callable[..., MadeUp]) -> None:
     """Ten more TERMs, one at a time, change neither the exit code nor the number of forks."""
     daemon = made_up().start().wait_until_ready()
@@ -131,6 +132,7 @@ def test_term_to_every_process_is_one_stop(made_up: Callable[..., MadeUp]) -> No
     assert daemon.notes("left") == [{"hurried": False, "flag": False}] * 2
 
 
+@pytest.mark.covers("supervisor-7")
 def test_nobody_is_started_while_stopping(made_up: Callable[..., MadeUp]) -> None:
     """A worker killed during the drain has no successor."""
     daemon = holding(made_up())
@@ -148,6 +150,7 @@ def test_nobody_is_started_while_stopping(made_up: Callable[..., MadeUp]) -> Non
 
 
 @pytest.mark.parametrize("milliseconds", [0, 100, 200, 300, 400, 500, 600, 800])
+@pytest.mark.covers("supervisor-5")
 def test_term_while_starting_ends_the_start(made_up: Callable[..., MadeUp], milliseconds: int) -> None:
     """A TERM at any moment after exec, Redis away, is obeyed: 0, or the plain death of a young Python."""
     daemon = made_up()
@@ -176,6 +179,7 @@ def test_quit_ends_at_once_and_the_next_start_settles(made_up: Callable[..., Mad
     wait_until(lambda: list((daemon.folder / "state" / "remains").iterdir()) == [])
 
 
+@pytest.mark.covers("supervisor-23")
 def test_a_lost_supervisor_ends_everything_in_order(made_up: Callable[..., MadeUp]) -> None:
     """After kill -9 of the supervisor the workers finish, main settles what they left, and the exit is 70."""
     daemon = holding(made_up())
@@ -208,6 +212,7 @@ def test_workers_of_a_lost_supervisor_have_their_time_and_no_more(made_up: Calla
     assert daemon.survivors() == []
 
 
+@pytest.mark.covers("supervisor-23")
 def test_a_lost_main_ends_everything(made_up: Callable[..., MadeUp]) -> None:
     """After kill -9 of main the workers finish what is in hand, the supervisor follows, nothing is left."""
     daemon = holding(made_up())
@@ -234,6 +239,7 @@ def test_the_life_after_a_lost_main_waits_for_its_workers(made_up: Callable[...,
     wait_until(lambda: [death["phases"] for death in daemon.notes("deaths")] == [HELD, HELD], 10.0)
 
 
+@pytest.mark.covers("supervisor-23")
 def test_main_and_supervisor_lost_together_leave_nothing(made_up: Callable[..., MadeUp]) -> None:
     """Workers whose whole ancestry was killed at once finish and leave by themselves."""
     daemon = holding(made_up())
@@ -285,6 +291,7 @@ def test_redis_that_does_not_come_is_an_answer(made_up: Callable[..., MadeUp]) -
 
 
 @pytest.mark.parametrize("part", ["break-http", "break-janitor"])
+@pytest.mark.covers("supervisor-33")
 def test_a_broken_part_of_main_ends_the_daemon(made_up: Callable[..., MadeUp], part: str) -> None:
     """When the HTTP loop or the janitor dies, the workers finish and the exit code is 70."""
     daemon = holding(made_up())

@@ -26,6 +26,7 @@ def signals_sent(daemon: MadeUp, pid: int) -> list[Signals]:
     ]
 
 
+@pytest.mark.covers("supervisor-12", "supervisor-13")
 def test_a_killed_worker_is_replaced_at_once_and_its_remains_are_settled(
     made_up: Callable[..., MadeUp],
 ) -> None:
@@ -57,6 +58,7 @@ def test_a_worker_that_did_a_job_is_followed_at_once(made_up: Callable[..., Made
         wait_until(lambda gone=victim: daemon.workers().get(1, gone) != gone, 1.5, lambda: daemon.log)
 
 
+@pytest.mark.covers("supervisor-17")
 def test_a_stopped_worker_is_aborted_once_killed_once_and_replaced(made_up: Callable[..., MadeUp]) -> None:
     """A worker that no longer renews its deadline gets exactly one ABRT and, two seconds later, one KILL."""
     daemon = made_up().start().wait_until_ready()
@@ -70,6 +72,7 @@ def test_a_stopped_worker_is_aborted_once_killed_once_and_replaced(made_up: Call
     assert "killed by SIGKILL, as it hung" in daemon.log
 
 
+@pytest.mark.covers("supervisor-16")
 def test_a_hanging_worker_shows_its_stacks(made_up: Callable[..., MadeUp]) -> None:
     """ABRT makes a worker dump its stacks into the log before it dies."""
     daemon = made_up().start().wait_until_ready()
@@ -81,6 +84,7 @@ def test_a_hanging_worker_shows_its_stacks(made_up: Callable[..., MadeUp]) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.covers("supervisor-9")
 def test_workers_that_die_at_boot_do_not_spin(made_up: Callable[..., MadeUp]) -> None:
     """A crash loop is slow, keeps the daemon alive, says so, and ends when the cause does."""
     daemon = made_up()
@@ -121,6 +125,7 @@ def test_ttin_and_ttou_change_the_pool_by_one(made_up: Callable[..., MadeUp]) ->
     holds_for(lambda: daemon.workers() == {1: before[1]}, 0.5)
 
 
+@pytest.mark.covers("supervisor-21", "supervisor-1")
 def test_workers_are_recycled_one_at_a_time(made_up: Callable[..., MadeUp]) -> None:
     """Workers that have done their jobs are replaced, never two of them at once."""
     daemon = made_up(workers={"processes": 3, "max_jobs": 30})
@@ -164,6 +169,7 @@ def test_a_good_reload_replaces_every_worker(made_up: Callable[..., MadeUp]) -> 
     assert daemon.wait() == 0
 
 
+@pytest.mark.covers("supervisor-2")
 def test_reloads_leak_nothing(made_up: Callable[..., MadeUp]) -> None:
     """After ten reloads main and the supervisor have the descriptors and threads that they had before."""
     daemon = made_up().start().wait_until_ready()
@@ -184,6 +190,7 @@ def test_reloads_leak_nothing(made_up: Callable[..., MadeUp]) -> None:
 
 
 @pytest.mark.parametrize("file", ["bad", "needs a restart"])
+@pytest.mark.covers("supervisor-38")
 def test_a_bad_reload_changes_nothing(made_up: Callable[..., MadeUp], file: str) -> None:
     """HUP with a file that is wrong, or that only a restart could follow, is logged and that is all."""
     daemon = made_up().start().wait_until_ready()
@@ -217,6 +224,7 @@ def test_usr1_tells_the_state_and_usr2_the_stacks_of_everybody(made_up: Callable
     assert daemon.wait() == 0
 
 
+@pytest.mark.covers("supervisor-3")
 def test_a_storm_of_signals_is_survived(made_up: Callable[..., MadeUp]) -> None:
     """Hundreds of signals while logging leave no traceback and no worker behind."""
     daemon = made_up().start().wait_until_ready()

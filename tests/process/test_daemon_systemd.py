@@ -97,6 +97,7 @@ def test_a_stuck_supervisor_ends_the_signs_of_life(made_up: Callable[..., MadeUp
 
 
 @pytest.mark.parametrize("file", ["good", "bad"])
+@pytest.mark.covers("supervisor-37")
 def test_a_reload_is_told_from_beginning_to_end(
     made_up: Callable[..., MadeUp], manager: Manager, file: str
 ) -> None:

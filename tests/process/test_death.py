@@ -86,6 +86,7 @@ def rounds(few: int, many: int) -> pytest.MarkDecorator:
 
 
 @rounds(3, 20)
+@pytest.mark.covers("mail-1", "supervisor-12")
 def test_kill_a_worker(
     daemons: Daemons, valkey: RedisServer, sink: Sink, project: Project, rounds: int
 ) -> None:
@@ -138,6 +139,7 @@ def test_kill_the_supervisor(
 
 
 @rounds(3, 20)
+@pytest.mark.covers("supervisor-23")
 def test_kill_main(daemons: Daemons, valkey: RedisServer, sink: Sink, project: Project, rounds: int) -> None:
     """After the death of main everything of it is gone within moments; the next life goes on at once."""
     project.contacts(200 * rounds)

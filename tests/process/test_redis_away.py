@@ -53,6 +53,7 @@ def outage(daemon: Daemon, redis: RedisServer, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("seconds", AWAY)
+@pytest.mark.covers("supervisor-11", "supervisor-26")
 def test_redis_away_while_idle(
     daemons: Daemons, redis_servers: Servers, sink: Sink, project: Project, seconds: float
 ) -> None:
@@ -68,6 +69,7 @@ def test_redis_away_while_idle(
 
 
 @pytest.mark.parametrize("seconds", AWAY)
+@pytest.mark.covers("supervisor-11")
 def test_redis_away_while_sending(
     daemons: Daemons, redis_servers: Servers, sink: Sink, project: Project, seconds: float
 ) -> None:

@@ -64,6 +64,7 @@ class Client:
 
 
 @pytest.mark.parametrize("restarts", [2, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.covers("supervisor-30", "supervisor-31")
 def test_no_request_fails_over_restarts(daemons: Daemons, valkey: RedisServer, restarts: int) -> None:
     """24 clients, half of them keep-alive, get 202 for each request; each batch is worked off once."""
     daemon = daemons({"redis": {"url": valkey.url}, "queue": {"max_length": 0}})

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable
 
 import psutil
+import pytest
 
 from rigs.daemon import Daemon
 from rigs.project import Project, address, job, push
@@ -67,6 +68,7 @@ def test_http_only_beside_workers_only(
     assert door.term() == 0
 
 
+@pytest.mark.covers("mail-18")
 def test_two_daemons_share_a_batch_and_one_dies(
     daemons: Daemons, valkey: RedisServer, sink: Sink, project: Project
 ) -> None:

@@ -7,6 +7,8 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
+import pytest
+
 from rigs.daemon import Daemon
 from rigs.project import Project, address, job, push
 from rigs.redis_server import RedisServer
@@ -17,6 +19,7 @@ Daemons = Callable[..., Daemon]
 DELAY = 0.05
 
 
+@pytest.mark.covers("supervisor-29")
 def test_term_in_mid_batch(daemons: Daemons, valkey: RedisServer, sink: Sink, project: Project) -> None:
     """It ends with 0 within one hand-over and a second; after the restart nobody is missing or repeated."""
     contacts = project.contacts(300)

@@ -35,6 +35,7 @@ MESSAGE = Message("news@example.com", "user@example.org", b"", "<1@example.com>"
         (550, "5.7.80 no enhanced code of ours", Kind.FAILED),
     ],
 )
+@pytest.mark.covers("mail-22", "mail-25")
 def test_a_refusal_burns_only_whom_it_concerns(code: int, text: str, kind: Kind) -> None:
     """4xx waits, 5xx fails, and what concerns our login or our rate blocks the route."""
     assert refused(Reply(code, text), MESSAGE).kind is kind

@@ -25,6 +25,7 @@ def pauses(lives: list[Life], chance: float = 0.5) -> list[float]:
     return found
 
 
+@pytest.mark.covers("supervisor-9")
 def test_deaths_without_progress_wait_twice_as_long_each_time() -> None:
     """The pauses start at half a second, double, and end at thirty seconds."""
     assert pauses([KILLED] * 9) == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
@@ -36,6 +37,7 @@ def test_the_pauses_are_spread_by_a_fifth() -> None:
     assert pauses([KILLED], chance=1.0) == [pytest.approx(0.6)]
 
 
+@pytest.mark.covers("supervisor-11")
 def test_a_thousand_failures_still_have_a_pause() -> None:
     """No number of failures makes the arithmetic fail or the pause longer."""
     assert pauses([KILLED] * 5000)[-1] == 30.0
@@ -63,6 +65,7 @@ def test_leaving_right_after_the_start_is_a_failure(exit_code: int) -> None:
     assert pauses([Life(0.1, settled=False, told=False, exit_code=exit_code)]) == [0.5]
 
 
+@pytest.mark.covers("supervisor-9")
 def test_all_failing_slots_share_one_budget() -> None:
     """Two starts for each worker of the pool in ten seconds, then none until the first is ten seconds old."""
     budget = Budget()
@@ -99,6 +102,7 @@ def test_nobody_is_replaced_in_the_middle_of_the_job_that_takes_the_memory() -> 
     assert why_recycle(replace(large, growing=False), LIMITS, 1) == "51 MB of memory"
 
 
+@pytest.mark.covers("supervisor-22")
 def test_no_limit_means_no_recycling() -> None:
     """A limit of 0 is none."""
     limits = Workers(max_jobs=0, max_age=0, max_memory_mb=0)
@@ -106,6 +110,7 @@ def test_no_limit_means_no_recycling() -> None:
     assert why_recycle(service(jobs=10**9, seconds=1e9, mb=10**6), limits, 1) == ""
 
 
+@pytest.mark.covers("supervisor-21")
 def test_equal_workers_reach_their_limits_one_after_the_other() -> None:
     """Each of the first ten slots has a limit of its own."""
     limits = [
@@ -121,6 +126,7 @@ def test_a_tenth_of_the_pool_is_away_at_most() -> None:
     assert [at_once(pool) for pool in (0, 1, 9, 19, 20, 64)] == [1, 1, 1, 1, 2, 6]
 
 
+@pytest.mark.covers("supervisor-36")
 def test_a_stop_fits_into_the_service_managers_patience() -> None:
     """With the default drain_timeout the longest stop is shorter than TimeoutStopSec (45 s)."""
     assert longest_stop(Config().workers.drain_timeout) < 45.0

@@ -125,6 +125,7 @@ def settings() -> dict[str, list[str]]:
     return found
 
 
+@pytest.mark.covers("supervisor-39", "supervisor-36", "supervisor-11")
 def test_the_unit_says_what_the_daemon_relies_on() -> None:
     """The settings without which a drain, a crash or a wrong configuration ends badly are there."""
     unit = settings()
