@@ -234,6 +234,7 @@ def test_a_claim_is_answered_for_each_recipient(bench: LedgerBench) -> None:
     bench.assert_conserved()
 
 
+@pytest.mark.covers("mail-3")
 def test_a_settled_recipient_is_not_claimed(bench: LedgerBench) -> None:
     """No final state is ever opened by a claim, in no policy."""
     kinds = [Kind.SENT, Kind.FAILED, Kind.INVALID, Kind.SUPPRESSED, Kind.EXPIRED, Kind.DISCARDED]
