@@ -19,7 +19,7 @@ from itertools import islice
 from mailerd.board import Event, Group, Slot
 from mailerd.clock import Clock, Stop, leave_signals_to_the_main_thread
 from mailerd.contacts import Contact, ContactSource
-from mailerd.errors import ContactsUnavailable, LeaseLost, RenderFailed
+from mailerd.errors import ContactsUnavailable, LeaseLost, RenderFailed, TooFewCopies
 from mailerd.message import Composer, Message
 from mailerd.outcome import Kind, Outcome, RetryPolicy
 from mailerd.queue.answers import Booking, ClaimAnswer, Claimed, Halt
@@ -32,7 +32,7 @@ from mailerd.transports import Session
 EXPIRED = Outcome(Kind.EXPIRED, "expires_at had passed before it was sent")
 # Outcomes of attempts in which nothing was handed over.
 NO_HAND_OVER = frozenset({Kind.WITHHELD, Kind.BLOCKED})
-NOT_BEGUN = Outcome(Kind.WITHHELD, "the lease was lost before the hand-over")
+NOT_BEGUN = Outcome(Kind.WITHHELD, "the lease was lost, or copies were missing, before the hand-over")
 
 
 class End(Enum):
@@ -132,7 +132,8 @@ class Delivery:
         """
         Bring these recipients to an outcome each; ``progress`` is called before each group.
 
-        Raises ``LeaseLost``, and ``RedisUnavailable`` when a stop came while Redis was away.
+        Raises ``LeaseLost``, ``TooFewCopies`` where replicas have not confirmed a claim, and
+        ``RedisUnavailable`` when a stop came while Redis was away.
         """
         try:
             known = self._contacts.lookup(work.contact_ids)
@@ -190,9 +191,10 @@ class Delivery:
             return self._ledger.claim(
                 work.letter.batch, contact_ids, retry=work.retry, resend=work.letter.policy.resend
             )
-        except LeaseLost:
-            # An earlier try whose answer was lost may have claimed them: nobody was handed over.
+        except (LeaseLost, TooFewCopies):
+            # They may be claimed, by this try or by one whose answer was lost: nobody was handed over.
             self._ledger.mark(work.letter.batch, "", [Booking(each, NOT_BEGUN) for each in contact_ids])
+            self._slot.clear_group()
             raise
 
     def _hand_over(

@@ -12,6 +12,7 @@ into these at the door of the one room that uses it.
     ├── RedisNotReachable           69  no Redis within redis.startup_timeout
     ├── RedisRefused                78  Redis is there but does not let us in, or must not be used
     ├── RedisUnavailable            69  a passing fault of Redis; tenacity tries again
+    │   └── TooFewCopies                it took the write, and too few replicas have confirmed it
     ├── LeaseLost                       this incarnation was declared dead; its claim is somebody else's
     ├── JobRejected                     the bytes are not a job
     │   └── NotJson                     they are not even strict JSON
@@ -87,6 +88,13 @@ class RedisUnavailable(MailerdError):
     """Redis does not answer or cannot take writes now."""
 
     exit_code = EXIT_REDIS
+
+
+class TooFewCopies(RedisUnavailable):
+    """Fewer replicas have confirmed a write than redis.replicas asks for."""
+
+    def __init__(self, copies: int, wanted: int) -> None:
+        super().__init__(f"{copies} of {wanted} replicas (redis.replicas) have confirmed what Redis was told")
 
 
 class RedisNotReachable(MailerdError):

@@ -95,7 +95,7 @@ def open_door(
     reachable = Reachability(config, clock).__bool__
     figures = Metrics(client, keys).read
     sources = Sources(figures, slots, processes.private_memory, lambda: overview.events)
-    batches, actions = Batches(client, keys), Actions(client, keys)
+    batches, actions = Batches(client, keys), Actions(client, keys, config.redis.replicas)
     ports = Ports(Enqueuer.of(config, clock), batches, actions, gate, reachable, sources)
     app = create_app(ports, keyring(config.api.keys), max_body)
     return serve(app, sock, config.api.threads, gate, max_body, clock)

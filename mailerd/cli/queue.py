@@ -75,9 +75,9 @@ def opened(config: Config) -> Iterator[Queue]:
         Batches(client, keys),
         DeadLetters(client, keys),
         Unknowns(client, keys),
-        Actions(client, keys),
+        Actions(client, keys, config.redis.replicas),
         partial(queue_status, client, keys),
-        partial(diagnose, client, keys),
+        partial(diagnose, client, keys, config.redis.replicas),
     )
     try:
         with named(config):

@@ -14,7 +14,6 @@ from mailerd.errors import Problem
 
 # (section, key) with the default; a key of "" stands for the whole section.
 LATER: dict[tuple[str, str], Any] = {
-    ("redis", "replicas"): 0,
     ("ses", "region"): "",
     ("ses", "endpoint_url"): "",
     ("ses", "configuration_set"): "",

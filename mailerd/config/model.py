@@ -89,6 +89,9 @@ class Redis(Section):
     embedded: bool = False
     startup_timeout: Seconds = 10.0
     accept_eviction: bool = False
+    replicas: Count = 0
+    sentinel_password: SecretStr = SecretStr("")
+    sentinel_password_file: OptionalPath = None
 
 
 class Queue(Section):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import redis
 
+from mailerd.queue.copies import run_confirmed
 from mailerd.queue.keys import Keys
 from mailerd.queue.model import Action, Effect
 from mailerd.queue.scripts import run
@@ -17,8 +18,9 @@ from mailerd.queue.scripts import run
 class Actions:
     """What can be done with the batches of one queue."""
 
-    def __init__(self, client: redis.Redis, keys: Keys) -> None:
+    def __init__(self, client: redis.Redis, keys: Keys, replicas: int = 0) -> None:
         self._client = client
+        self._replicas = replicas
         self._keys = keys
 
     def act(self, action: Action, client_id: str, batch_id: str) -> Effect:
@@ -30,4 +32,6 @@ class Actions:
         """
         tag = f"{client_id}/{batch_id}"
         keys = [self._keys.batch(tag), self._keys.ended, self._keys.sweeps]
-        return Effect(run(self._client, "act", keys, [tag, action]).decode())
+        if not self._replicas:
+            return Effect(run(self._client, "act", keys, [tag, action]).decode())
+        return Effect(run_confirmed(self._client, "act", keys, [tag, action], self._replicas).decode())

@@ -8,18 +8,22 @@ What may be repeated is repeated by ``Patience``, which tenacity drives and a st
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import redis
 import tenacity
 from redis.backoff import NoBackoff
+from redis.connection import parse_url
 from redis.retry import Retry
 
 from mailerd.clock import Clock, Stop
 from mailerd.config import Redis as RedisSettings
+from mailerd.config.urls import is_sentinel_url, parse_sentinel_url
 from mailerd.errors import RedisRefused, RedisUnavailable
+from mailerd.queue import leaving
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +32,11 @@ COMMAND_TIMEOUT = 5.0
 LONGEST_PAUSE = 5.0
 
 # Replies of a server that is there but cannot serve us now; each passes by itself or by an operator's hand.
-_PASSING = ("LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY", "READONLY", "UNBLOCKED", "NOREPLICAS",
-            "MISCONF", "OOM", "NOMASTERLINK")  # fmt: skip
+# Redis 6.2 tells the code somewhere inside where a script met it.
+_PASSING = re.compile(
+    r"(?:^(?:LOADING|CLUSTERDOWN|TRYAGAIN|BUSY|UNBLOCKED)"
+    r"|(?:^|[ -])(?:MASTERDOWN|READONLY|NOREPLICAS|MISCONF|OOM|NOMASTERLINK))\b"
+)
 _REFUSED = ("NOAUTH", "WRONGPASS", "NOPERM")
 
 T = TypeVar("T")
@@ -44,17 +51,33 @@ def connect(
     ``timeout`` (seconds) bounds each reply; a client that blocks in the server needs more than that block.
     """
     url = settings.url.get_secret_value()
-    keepalive = {} if url.startswith("unix:") else {"socket_keepalive": True}
-    return redis.Redis.from_url(
-        url,
-        socket_timeout=timeout,
-        socket_connect_timeout=connect_timeout,
-        health_check_interval=0,
-        retry=Retry(NoBackoff(), 0),
-        protocol=2,
-        driver_info=None,  # telling its name costs each new connection two round trips
-        **keepalive,
-    )
+    options: dict[str, Any] = {
+        "socket_timeout": timeout,
+        "socket_connect_timeout": connect_timeout,
+        "health_check_interval": 0,
+        "retry": Retry(NoBackoff(), 0),
+        "protocol": 2,
+        "driver_info": None,  # telling its name costs each new connection two round trips
+    }
+    if is_sentinel_url(url):
+        from mailerd.queue.sentinels import master_of  # noqa: PLC0415 - only those who have sentinels pay for it
+
+        place = parse_sentinel_url(url)
+        options |= {"socket_keepalive": True, **_without_place(_options_of(place.server))}
+        return master_of(place, settings.sentinel_password.get_secret_value(), options)
+    if not url.startswith("unix:"):
+        options["socket_keepalive"] = True
+    options |= _options_of(url) | {"connection_class": leaving.CLASSES[url.partition(":")[0]]}
+    return redis.Redis.from_pool(redis.ConnectionPool(**options))
+
+
+def _options_of(url: str) -> dict[str, Any]:
+    options: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call] # redis-py's
+    return options
+
+
+def _without_place(parsed: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in parsed.items() if name not in ("host", "port", "connection_class")}
 
 
 @contextmanager
@@ -72,7 +95,7 @@ def translated() -> Iterator[None]:
         words = _words(error)
         if words.startswith(_REFUSED):
             raise RedisRefused(words) from error
-        if words.startswith(_PASSING) or " OOM " in words:
+        if _PASSING.search(words):
             raise RedisUnavailable(words) from error
         raise
 

@@ -33,11 +33,12 @@ class Complaint:
     advice: str
 
 
-def diagnose(client: redis.Redis, keys: Keys) -> Iterator[Complaint]:
+def diagnose(client: redis.Redis, keys: Keys, replicas: int = 0) -> Iterator[Complaint]:
     """Everything that is wrong, the server first. Raises ``RedisUnavailable`` or ``RedisRefused``."""
     with translated():
         facts: Any = client.info()
     yield from _of_the_server(facts)
+    yield from _of_the_replicas(facts, replicas)
     yield from _of_the_workers(client, keys)
     yield from _of_the_chores(client, keys)
     yield from _of_the_lists(client, keys)
@@ -63,6 +64,23 @@ def _of_the_server(facts: Mapping[str, Any]) -> Iterator[Complaint]:
         what = f"{min(100 * used, 100):.0f} % of Redis' maxmemory are used"
         refused = ": new jobs are refused" if used > NEARLY_FULL else ""
         yield Complaint(what + refused, "raise maxmemory, or shorten queue.retention_days")
+
+
+def _of_the_replicas(facts: Mapping[str, Any], wanted: int) -> Iterator[Complaint]:
+    there = facts.get("connected_slaves", 0)
+    if there < wanted:
+        yield Complaint(
+            f"redis.replicas asks for {wanted} copies and {there} replicas are connected: "
+            "nothing is taken or sent",
+            "start the replicas, see that they reach the master, or ask for fewer",
+        )
+    for number in range(there):
+        replica = facts.get(f"slave{number}")
+        if isinstance(replica, dict) and replica.get("state") != "online":
+            yield Complaint(
+                f"the replica {replica.get('ip')}:{replica.get('port')} is connected and has no copy yet",
+                "wait for its first synchronisation, or look at its log",
+            )
 
 
 def _of_the_workers(client: redis.Redis, keys: Keys) -> Iterator[Complaint]:

@@ -19,6 +19,7 @@ from mailerd.config.urls import apply_redis_addr
 from mailerd.errors import RedisUnavailable
 from mailerd.job import EmailJob
 from mailerd.queue.connection import connect, translated
+from mailerd.queue.copies import push_confirmed, run_confirmed
 from mailerd.queue.headroom import Headroom
 from mailerd.queue.keys import Keys, buckets_for
 from mailerd.queue.model import Admission, Enqueued
@@ -34,10 +35,13 @@ _DEFAULT_URL = "redis://localhost:6379/0"
 class Enqueuer:
     """Registers batches and pushes their jobs. One for all threads: its client keeps a pool."""
 
-    def __init__(self, client: redis.Redis, keys: Keys, max_length: int, clock: Clock) -> None:
+    def __init__(
+        self, client: redis.Redis, keys: Keys, max_length: int, clock: Clock, replicas: int = 0
+    ) -> None:
         self._client = client
         self._keys = keys
         self._max_length = max_length
+        self._replicas = replicas
         self._clock = clock
         self._headroom = Headroom(client, clock)
 
@@ -45,14 +49,15 @@ class Enqueuer:
     def of(cls, config: Config, clock: Clock) -> Enqueuer:
         """The one for this configuration, with a client of its own; nothing is sent yet."""
         client = connect(config.redis, timeout=TIMEOUT, connect_timeout=TIMEOUT)
-        return cls(client, Keys(config.queue.name), config.queue.max_length, clock)
+        return cls(client, Keys(config.queue.name), config.queue.max_length, clock, config.redis.replicas)
 
     def enqueue(self, job: EmailJob, request: str) -> Enqueued:
         """
         Queue the job's batch once.
 
         ``request`` names the caller's request: if an answer is lost on the way, the second try under the
-        same name finds its own work and does not take it for a replay. Raises ``RedisUnavailable``.
+        same name finds its own work and does not take it for a replay. Raises ``RedisUnavailable``,
+        also where too few replicas have confirmed it: then it is queued, and the same again is a replay.
         """
         tag = f"{job.client_id}/{job.batch_id}"
         keys = [self._keys.queue, self._keys.batch(tag), self._keys.tombstone(tag), self._keys.clients]
@@ -81,12 +86,17 @@ class Enqueuer:
         self._headroom.check()
         began = self._clock.monotonic()
         try:
-            return run(self._client, name, keys, arguments)
+            return self._run(name, keys, arguments)
         except RedisUnavailable:
             # A kept connection may have died, or its answer got lost; whoever is slow is not asked twice.
             if self._clock.monotonic() - began > QUICK:
                 raise
+            return self._run(name, keys, arguments)
+
+    def _run(self, name: str, keys: list[str], arguments: list[Argument]) -> Any:
+        if not self._replicas:
             return run(self._client, name, keys, arguments)
+        return run_confirmed(self._client, name, keys, arguments, self._replicas)
 
 
 def content_of(job: EmailJob) -> list[Argument]:
@@ -113,23 +123,31 @@ class EmailQueue:
     >>> queue.enqueue(EmailJob("shop", ("c1", "c2"), "welcome", "2026-11-24-welcome"))
     """
 
-    def __init__(self, client: redis.Redis, name: str = "email_queue") -> None:
+    def __init__(self, client: redis.Redis, name: str = "email_queue", replicas: int = 0) -> None:
         self._client = client
         self._name = name
+        self._replicas = replicas
 
     @classmethod
-    def connect(cls, addr: str, name: str = "email_queue") -> EmailQueue:
-        """Connect to ``host:port`` or a ``redis://`` URL; raises ``RedisUnavailable`` when nobody answers."""
+    def connect(cls, addr: str, name: str = "email_queue", replicas: int = 0) -> EmailQueue:
+        """
+        Connect to ``host:port``, a ``redis://`` or a ``redis+sentinel://`` URL.
+
+        ``replicas`` is how many must confirm each job. Raises ``RedisUnavailable`` when nobody answers.
+        """
         client = connect(Redis(url=SecretStr(apply_redis_addr(addr, _DEFAULT_URL))))
         with translated():
             client.ping()
-        return cls(client, name)
+        return cls(client, name, replicas)
 
     def enqueue(self, job: EmailJob) -> None:
         """
-        Push the job; raises ``RedisUnavailable`` when it is not certain that it was pushed.
+        Push the job; raises ``RedisUnavailable`` when it is not certain that it was pushed, or confirmed.
 
         Pushing the same batch again is harmless: the ledger sends each contact one mail.
         """
+        if self._replicas:
+            push_confirmed(self._client, self._name, job.to_json(), self._replicas)
+            return
         with translated():
             self._client.lpush(self._name, job.to_json())

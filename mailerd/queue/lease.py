@@ -15,6 +15,7 @@ import socket
 import redis
 
 from mailerd.clock import Clock
+from mailerd.queue.copies import run_confirmed
 from mailerd.queue.keys import Keys
 from mailerd.queue.scripts import run
 
@@ -47,6 +48,15 @@ class Lease:
             return False
         self._valid_until = sent + self.seconds
         return True
+
+    def confirm(self, client: redis.Redis, keys: Keys, replicas: int) -> bool:
+        """Prolong it, confirmed by so many replicas. Raises ``TooFewCopies``, a ``RedisUnavailable``."""
+        lease = [keys.lease(self.incarnation), keys.workers]
+        return bool(
+            run_confirmed(
+                client, "renew", lease, [self.milliseconds, self.incarnation, self._where], replicas
+            )
+        )
 
 
 def register(client: redis.Redis, keys: Keys, seconds: float, clock: Clock) -> Lease:

@@ -20,6 +20,7 @@ from mailerd.job import EmailJob
 from mailerd.outcome import Kind
 from mailerd.queue.answers import Booking, ClaimAnswer, Claimed, Halt, OpenBatch, Opening
 from mailerd.queue.connection import Patience, translated
+from mailerd.queue.copies import require, run_copied
 from mailerd.queue.keys import Batch, Keys, Rows, buckets_for, field_prefix
 from mailerd.queue.payloads import Slice, Ticket, slice_of
 from mailerd.queue.scripts import Argument, run
@@ -46,13 +47,20 @@ class Ledger:
     """The ledger in the name of one incarnation."""
 
     def __init__(
-        self, client: redis.Redis, keys: Keys, incarnation: str, lease_seconds: float, patience: Patience
+        self,
+        client: redis.Redis,
+        keys: Keys,
+        incarnation: str,
+        lease_seconds: float,
+        patience: Patience,
+        replicas: int = 0,
     ) -> None:
         self._client = client
         self._keys = keys
         self._incarnation = incarnation
         self._milliseconds = int(lease_seconds * 1000)
         self._patience = patience
+        self._replicas = replicas
 
     def open_job(self, job: EmailJob, jid: str, recipients: int) -> OpenBatch | Opening:
         """Open a job's batch, registering it when it is new. Raises ``LeaseLost``."""
@@ -151,12 +159,15 @@ class Ledger:
         Claim recipients for a hand-over, an answer each, or why nobody of the batch is handed over.
 
         ``retry``: this is the small job of deferred ones. ``resend``: policy for those of unknown outcome.
-        Raises ``LeaseLost``.
+        Raises ``LeaseLost``, and ``TooFewCopies`` where the replicas that were asked for have not confirmed
+        it: then they may be claimed, and nobody may be handed over.
         """
         rows = Rows.of(self._keys, batch, contact_ids)
         keys = [self._keys.batch(batch.tag), self._keys.ended, *rows.keys]
         flags: list[Argument] = [self._keys.lease_prefix, int(retry), int(resend), field_prefix(batch)]
-        what, *answers = self._run("claim", keys, [batch.tag, self._incarnation, *flags, *rows.pairs()])
+        what, *answers = self._run(
+            "claim", keys, [batch.tag, self._incarnation, *flags, *rows.pairs()], self._replicas
+        )
         if what != b"ok":
             return Halt(what.decode())
         return [_claim_answer(answer.decode()) for answer in answers]
@@ -198,14 +209,20 @@ class Ledger:
         changed: int = self._run("mark", [*keys, *rows.keys], arguments)
         return changed
 
-    def _run(self, name: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
-        """One script under this incarnation's lease."""
-        lease = self._keys.lease(self._incarnation)
-        answer = self._patience.call(
-            lambda: run(self._client, name, [lease, *keys], [self._milliseconds, *arguments])
-        )
+    def _run(self, name: str, keys: Sequence[str], arguments: Sequence[Argument], replicas: int = 0) -> Any:
+        """One script under this incarnation's lease, confirmed by so many replicas."""
+        keys = [self._keys.lease(self._incarnation), *keys]
+        arguments = [self._milliseconds, *arguments]
+        copies = 0
+        if replicas:
+            answer, copies = self._patience.call(
+                lambda: run_copied(self._client, name, keys, arguments, replicas)
+            )
+        else:
+            answer = self._patience.call(lambda: run(self._client, name, keys, arguments))
         if isinstance(answer, list) and answer[0] == b"lost":
             raise LeaseLost
+        require(copies, replicas)
         return answer
 
 

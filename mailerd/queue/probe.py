@@ -19,8 +19,9 @@ import tenacity
 from mailerd.clock import Clock, Stop
 from mailerd.config import Config, scrub
 from mailerd.config import Queue as QueueSettings
-from mailerd.errors import RedisNotReachable, RedisRefused, RedisUnavailable
+from mailerd.errors import RedisNotReachable, RedisRefused, RedisUnavailable, TooFewCopies
 from mailerd.queue.connection import connect, translated
+from mailerd.queue.copies import connected_replicas
 from mailerd.queue.keys import Keys
 from mailerd.queue.upkeep import LAYOUT
 
@@ -100,16 +101,23 @@ def examine(client: redis.Redis, config: Config) -> list[str]:
     version = str(facts.get("redis_version", "0"))
     if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
         raise RedisRefused(f"Redis {version} is too old: 6.2 or newer, or Valkey, is needed")
-    return [*_eviction(facts, config), *_persistence(facts), *_elsewhere(client, config.queue.name)]
+    return [
+        *_eviction(facts, config),
+        *_persistence(facts),
+        *_copies(facts, config),
+        *_elsewhere(client, config.queue.name),
+    ]
 
 
 def describe(client: redis.Redis) -> str:
-    """The server's kind and version. Raises ``RedisUnavailable`` or ``RedisRefused``."""
+    """The server's kind and version, and its replicas. Raises ``RedisUnavailable`` or ``RedisRefused``."""
     with translated():
-        facts: dict[str, Any] = client.info("server")
+        facts: dict[str, Any] = client.info()
+    kind = f"Redis {facts.get('redis_version', 'of unknown version')}"
     if "valkey_version" in facts:
-        return f"Valkey {facts['valkey_version']}"
-    return f"Redis {facts.get('redis_version', 'of unknown version')}"
+        kind = f"Valkey {facts['valkey_version']}"
+    replicas = replicas_in(facts)
+    return f"{kind}, master of {', '.join(replicas)}" if replicas else kind
 
 
 @contextmanager
@@ -131,7 +139,7 @@ def named(config: Config) -> Iterator[None]:
 
 
 def _where_to_look(config: Config) -> str:
-    tls = config.redis.url.get_secret_value().startswith("rediss:")
+    tls = config.redis.url.get_secret_value().startswith("rediss")
     return "set REDIS_ADDR or redis.url" + (" (rediss:// is for a server with TLS)" if tls else "")
 
 
@@ -160,6 +168,20 @@ def _persistence(facts: dict[str, Any]) -> list[str]:
     return ["Redis keeps no append-only file (appendonly no): what it forgets in a crash, nobody can deliver"]
 
 
+def replicas_in(facts: dict[str, Any]) -> list[str]:
+    """The replicas of a server by what it tells, each as host:port."""
+    told = (facts.get(f"slave{number}") for number in range(facts.get("connected_slaves", 0)))
+    return [f"{one['ip']}:{one['port']}" for one in told if isinstance(one, dict)]
+
+
+def _copies(facts: dict[str, Any], config: Config) -> list[str]:
+    wanted, there = config.redis.replicas, facts.get("connected_slaves", 0)
+    if there >= wanted:
+        return []
+    risk = f"redis.replicas asks for {wanted} copies and {there} replicas are connected"
+    return [f"{risk}: until they are there nothing is taken or sent"]
+
+
 def _elsewhere(client: Any, queue: str) -> list[str]:
     """A queue of the usual name that no mailerd ever served, while this one has another name."""
     usual = Keys(QueueSettings().name)
@@ -176,16 +198,19 @@ def _sleep(stop: Stop, seconds: float) -> None:
     stop.wait(seconds)
 
 
-def _ping(client: redis.Redis) -> None:
+def _ping(client: redis.Redis, replicas: int) -> None:
     with translated():
         client.ping()
+    if replicas and (there := connected_replicas(client)) < replicas:
+        raise TooFewCopies(there, replicas)
 
 
 class Reachability:
-    """Whether Redis answers right now, asked at most once a second, whoever wants to know."""
+    """Whether Redis, with its replicas, is there right now; looked at once a second at most."""
 
     def __init__(self, config: Config, clock: Clock) -> None:
         self._client = connect(config.redis, timeout=TIMEOUT, connect_timeout=TIMEOUT)
+        self._replicas = config.redis.replicas
         self._clock = clock
         self._lock = threading.Lock()
         self._asked = float("-inf")
@@ -196,7 +221,7 @@ class Reachability:
         with self._lock:
             if self._clock.monotonic() - self._asked >= 1.0:
                 try:
-                    _ping(self._client)
+                    _ping(self._client, self._replicas)
                     self._answered = True
                 except (RedisUnavailable, RedisRefused):
                     self._answered = False

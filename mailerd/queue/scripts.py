@@ -20,7 +20,8 @@ Argument = str | bytes | int
 
 
 @cache
-def _text(name: str) -> tuple[bytes, str]:
+def text_of(name: str) -> tuple[bytes, str]:
+    """A script as it is sent, and its hash."""
     folder = resources.files("mailerd.queue") / "scripts"
     text = (folder / "prelude.lua").read_bytes() + (folder / f"{name}.lua").read_bytes()
     return text, hashlib.sha1(text, usedforsecurity=False).hexdigest()
@@ -31,7 +32,7 @@ def preload() -> None:
     for script in (resources.files("mailerd.queue") / "scripts").iterdir():
         name, _, kind = script.name.partition(".")
         if kind == "lua" and name != "prelude":
-            _text(name)
+            text_of(name)
 
 
 def run(client: redis.Redis, name: str, keys: Sequence[str], arguments: Sequence[Argument] = ()) -> Any:
@@ -41,7 +42,7 @@ def run(client: redis.Redis, name: str, keys: Sequence[str], arguments: Sequence
     Raises ``RedisUnavailable`` or ``RedisRefused``. A lost answer leaves open whether it ran; every script
     may be repeated.
     """
-    text, sha = _text(name)
+    text, sha = text_of(name)
     with translated():
         try:
             return client.evalsha(sha, len(keys), *keys, *arguments)

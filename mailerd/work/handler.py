@@ -14,7 +14,7 @@ from mailerd.board import Tally
 from mailerd.clock import Stop
 from mailerd.config import Config
 from mailerd.delivery import Delivery, End, Letter, Pass, Work
-from mailerd.errors import JobRejected, TemplateBroken
+from mailerd.errors import JobRejected, TemplateBroken, TooFewCopies
 from mailerd.job import EmailJob
 from mailerd.outcome import Kind, Outcome
 from mailerd.queue.answers import Booking, Halt, OpenBatch, Opening
@@ -59,8 +59,8 @@ class Handler:
         """
         Work the job off and end its claim; returns what blocks the route, empty when nothing does.
 
-        Raises ``LeaseLost``, and ``RedisUnavailable`` when a stop came while Redis was away; then the
-        janitor ends the claim.
+        Raises ``LeaseLost``, ``TooFewCopies`` (the claim was given back), and ``RedisUnavailable`` when a
+        stop came while Redis was away; then the janitor ends the claim.
         """
         try:
             payload = parse(claim.raw, self._longest)
@@ -143,7 +143,12 @@ class Handler:
             self._claims.ack(claim)
             return ""
         work = Work(letter, claim.jid, contacts, retry)
-        return self._let_go(claim, opened.batch, self._delivery.deliver(work, self._progress))
+        try:
+            ended = self._delivery.deliver(work, self._progress)
+        except TooFewCopies as fault:
+            self._claims.give_back(claim, opened.batch.tag, str(fault))
+            raise
+        return self._let_go(claim, opened.batch, ended)
 
     def _let_go(self, claim: Claim, batch: Batch, ended: Pass) -> str:
         if ended.end is End.STOPPED:

@@ -17,7 +17,14 @@ from mailerd.clock import Clock, Stop
 from mailerd.config import Config
 from mailerd.contacts import ContactSource, open_contacts
 from mailerd.delivery import Delivery
-from mailerd.errors import EXIT_CLEAN, EXIT_RECYCLE, LeaseLost, RedisRefused, RedisUnavailable
+from mailerd.errors import (
+    EXIT_CLEAN,
+    EXIT_RECYCLE,
+    LeaseLost,
+    RedisRefused,
+    RedisUnavailable,
+    TooFewCopies,
+)
 from mailerd.queue.claims import BLOCK, Claim, Claims, Taker
 from mailerd.queue.connection import CONNECT_TIMEOUT, Patience, connect, translated
 from mailerd.queue.keys import Keys
@@ -121,6 +128,8 @@ class Worker:
                     self._work_off(claim)
             except LeaseLost:
                 self._rejoin()
+            except TooFewCopies as fault:
+                self._wait_for_copies(fault)
         except (RedisUnavailable, RedisRefused) as fault:
             log.warning("Stopping while Redis is away: %s", fault, extra={"event": "worker.cut_off"})
 
@@ -157,6 +166,13 @@ class Worker:
         self._enter(SlotState.WAITING, self._route_pause + LONGEST_STEP)
         self._stop.wait(self._route_pause)
 
+    def _wait_for_copies(self, fault: TooFewCopies) -> None:
+        log.error("Nobody is handed over: %s", fault, extra={"event": "copies.missing"})
+        self._enter(SlotState.WAITING, LONGEST_TAKE)
+        replicas = self._config.redis.replicas
+        self._patience.call(lambda: self._lease.confirm(self._client, self._keys, replicas))
+        log.warning("Replicas confirm again", extra={"event": "copies.back"})
+
     def _join(self) -> bool:
         """Become an incarnation; False when a stop came first."""
         try:
@@ -182,7 +198,9 @@ class Worker:
         self._slot.incarnation = lease.incarnation
         config, keys, incarnation = self._config, self._keys, lease.incarnation
         self._claims = Claims(self._client, keys, lease, self._stubborn)
-        ledger = Ledger(self._client, keys, incarnation, config.queue.lease, self._stubborn)
+        ledger = Ledger(
+            self._client, keys, incarnation, config.queue.lease, self._stubborn, config.redis.replicas
+        )
         if self._delivery is not None:
             self._delivery.close()
         if self._kit.sessions:

@@ -13,7 +13,7 @@ from mailerd.config import Config, load, locate, scrub
 from mailerd.config.later import LATER
 from mailerd.config.model import keys, sections
 from mailerd.config.names import settings
-from mailerd.config.urls import apply_redis_addr
+from mailerd.config.urls import SentinelUrl, apply_redis_addr, parse_sentinel_url
 from mailerd.errors import ConfigurationError
 
 SENDING = '[mail]\ntransport = "smtp"\nfrom = "a@example.com"\n[smtp]\nhost = "mx"\n'
@@ -101,6 +101,8 @@ def test_a_section_may_come_from_several_sources(place: Place) -> None:
         ("other:1", "redis://u:p%40@here:6379/3?x=1", "redis://u:p%40@other:1/3?x=1"),
         ("[::1]:6380", "rediss://here/0", "rediss://[::1]:6380/0"),
         ("10.0.0.1:6380", "unix:///run/redis.sock?db=2", "redis://10.0.0.1:6380/0"),
+        ("other:1", "rediss+sentinel://u:p@s1,s2:5/main/3?x=1", "rediss://u:p@other:1/3?x=1"),
+        ("redis+sentinel://s1/main", "redis://localhost:6379/0", "redis+sentinel://s1/main"),
         ("rediss://u:p@x:1/4", "redis://localhost:6379/0", "rediss://u:p@x:1/4"),
         ("unix:///run/redis.sock", "redis://localhost:6379/0", "unix:///run/redis.sock"),
     ],
@@ -119,6 +121,33 @@ def test_redis_addr_that_is_none_is_a_problem(place: Place, address: str) -> Non
     [problem] = place.problems(environ={"REDIS_ADDR": address})
 
     assert problem.startswith("REDIS_ADDR: must be ")
+
+
+def test_a_url_with_sentinels_says_whom_to_ask_and_how_to_talk_to_the_servers() -> None:
+    """User, database and options are the servers'; a sentinel without a port has the usual one."""
+    assert parse_sentinel_url(
+        "rediss+sentinel://u:p%40@s1,[::1]:5000,s3:7/main/2?ssl_ca_certs=/x"
+    ) == SentinelUrl(
+        (("s1", 26379), ("::1", 5000), ("s3", 7)), "main", "rediss://u:p%40@master/2?ssl_ca_certs=/x"
+    )
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis+sentinel://s1:26379",
+        "redis+sentinel://s1:26379/",
+        "redis+sentinel:///main",
+        "redis+sentinel://s1,,s2/main",
+        "redis+sentinel://s1:99999/main",
+        "redis+sentinel://s1/main/x",
+    ],
+)
+def test_a_url_with_sentinels_that_lacks_something_is_a_problem(place: Place, url: str) -> None:
+    """No sentinel, no master, or a database that is no number."""
+    [problem] = place.problems(f"[redis]\nurl = '{url}'")
+
+    assert problem.startswith("redis.url: must ")
 
 
 def test_redis_addr_among_the_sources(place: Place) -> None:
@@ -186,7 +215,7 @@ def test_all_problems_of_all_sources_at_once(place: Place) -> None:
                 "not 0.0.0.0: mailerd key create CLIENT makes one"
             ),
             "log.addresses: must be true or false, not 'perhaps' (from MAILERD_LOG__ADDRESSES)",
-            "redis.url: must be a redis://, rediss:// or unix:// URL",
+            "redis.url: must be a redis://, rediss://, unix:// or redis+sentinel:// URL",
             'mail.transport: must be set where [smtp] is given: "smtp" to send, "none" to send nothing',
         ]
     )
@@ -236,7 +265,6 @@ def test_what_does_not_fit_is_told(place: Place, toml: str, problem: str) -> Non
 @pytest.mark.parametrize(
     ("toml", "field"),
     [
-        ("[redis]\nreplicas = 1", "redis.replicas"),
         ("[mail]\ntransport = 'ses'\nfrom = 'a@b.de'", "mail.transport"),
         ("[ses]\nregion = 'eu-west-1'", "ses.region"),
         ("[limits]\nper_second = 5", "limits.per_second"),

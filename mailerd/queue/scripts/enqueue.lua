@@ -3,7 +3,8 @@
 -- ARGV 1 raw  2 jid  3 digest  4 recipients  5 template  6 variables  7 buckets  8 expires (ms or '')
 --      9 token of the request  10 client id  11 batch id  12 longest queue (0: any)
 -- Returns {admission, recipients}: queued, replayed, conflict, foreign or full. The same token again is the
--- same request after a lost answer: queued.
+-- same request after a lost answer: queued. What is known is written once more, so that a WAIT that follows
+-- covers it: the first request's may have come to nothing.
 local tombstone = redis.call('GET', KEYS[3])
 if tombstone then
   local digest, recipients = string.match(tombstone, '^(%S+) (%d+)$')
@@ -14,6 +15,7 @@ local known = redis.call('HMGET', KEYS[2], 'digest', 'request', 'recipients', 'c
 if known[4] then
   if not known[1] then return {'foreign', 0} end
   if known[1] ~= ARGV[3] then return {'conflict', 0} end
+  redis.call('HSET', KEYS[2], 'request', known[2])
   if known[2] == ARGV[9] then return {'queued', tonumber(ARGV[4])} end
   return {'replayed', tonumber(ARGV[4])}
 end

@@ -3,6 +3,7 @@
 -- ARGV 1 token of the request  2 longest queue (0: any)  3… for each: raw, jid, digest, recipients, template,
 --      variables, buckets, expires (ms or ''), client id, batch id
 -- Returns one {admission, recipients} each, as enqueue does; if any is conflict, foreign or full, nothing was done.
+-- What is known is written once more, so that a WAIT that follows covers it.
 local token, longest = ARGV[1], tonumber(ARGV[2])
 local answers, refused, wanted = {}, false, 0
 
@@ -13,6 +14,7 @@ local function admission(batch, tombstone, digest)
   if not known[3] then return 'new' end
   if not known[1] then return 'foreign' end
   if known[1] ~= digest then return 'conflict' end
+  redis.call('HSET', batch, 'request', known[2])
   return known[2] == token and 'queued' or 'replayed'
 end
 
