@@ -139,6 +139,7 @@ def test_a_lapsed_claim_is_somebody_elses(bench: LedgerBench, end: str) -> None:
     assert bench.dead.newest(10) == []
 
 
+@pytest.mark.covers("queues-32")
 def test_identical_jobs_are_let_go_of_one_by_one(bench: LedgerBench) -> None:
     """Three pushes of the same bytes are three jobs."""
     bench.push(ONE, ONE, ONE)
@@ -181,6 +182,7 @@ def test_jobs_are_taken_in_the_order_of_their_pushes(fetching: LedgerBench) -> N
     assert bench.leftovers() == {}
 
 
+@pytest.mark.covers("queues-39")
 def test_a_job_pushed_while_a_worker_waits_is_taken_at_once(fetching: LedgerBench) -> None:
     """An idle worker is asleep in the server, not between two polls."""
     bench, worker = fetching, fetching.hands()
@@ -213,6 +215,7 @@ def test_a_waiting_take_ends_at_once_when_unblocked(fetching: LedgerBench) -> No
     assert take.take(worker.lease) is not None
 
 
+@pytest.mark.covers("queues-7")
 def test_a_take_unblocked_by_an_error_can_be_repeated(real_bench: LedgerBench) -> None:
     """What a server says to blocked clients when its role changes is a fault that passes."""
     bench, worker = real_bench, real_bench.hands()
@@ -240,6 +243,7 @@ def blocked(bench: LedgerBench) -> bool:
     return int(bench.client.info("clients")["blocked_clients"]) > 0
 
 
+@pytest.mark.covers("queues-13")
 def test_a_job_whose_answer_was_lost_is_found_by_the_next_take(
     real_bench: LedgerBench, valkey: RedisServer
 ) -> None:
@@ -412,6 +416,7 @@ def full(request: pytest.FixtureRequest, redis_server: RedisServer) -> Iterator[
         yield LedgerBench(client, redis_server.url, fetch=request.param)
 
 
+@pytest.mark.covers("queues-10")
 def test_a_full_redis_can_be_drained(full: LedgerBench) -> None:
     """From the take to the last outcome, and whatever an accident needs, nothing is refused."""
     bench = full

@@ -96,6 +96,7 @@ def test_a_full_queue_takes_no_more(bench: LedgerBench) -> None:
     assert enqueuer.enqueue(ONE, "r3").admission is Admission.REPLAYED
 
 
+@pytest.mark.covers("queues-12")
 def test_a_lost_answer_does_not_turn_into_a_replay(real_bench: LedgerBench, valkey: RedisServer) -> None:
     """The script was carried out and its reply swallowed: the caller hears that it queued, once."""
     with Proxy(valkey.port) as proxy:

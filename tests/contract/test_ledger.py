@@ -255,7 +255,7 @@ def test_a_settled_recipient_is_not_claimed(bench: LedgerBench) -> None:
     bench.assert_conserved()
 
 
-@pytest.mark.covers("mail-17")
+@pytest.mark.covers("mail-17", "queues-36")
 def test_what_a_dead_incarnation_had_in_hand_is_unknown_under_hold(bench: LedgerBench) -> None:
     """Nobody knows whether it was handed over: under hold it is unknown, and stays so."""
     dead, batch = admitted(bench)
@@ -340,6 +340,7 @@ FINAL = [Kind.SENT, Kind.FAILED, Kind.INVALID, Kind.SUPPRESSED, Kind.EXPIRED, Ki
 
 
 @pytest.mark.parametrize("kind", FINAL)
+@pytest.mark.covers("queues-33")
 def test_a_final_outcome_is_booked_once(bench: LedgerBench, kind: Kind) -> None:
     """A repeat changes nothing, nor does any later outcome; the last one ends the batch."""
     worker, batch = admitted(bench, 1)
@@ -660,6 +661,7 @@ def test_a_batch_is_pinned_to_its_first_template(bench: LedgerBench) -> None:
     bench.assert_conserved()
 
 
+@pytest.mark.covers("queues-8")
 def test_scripts_survive_a_script_flush(bench: LedgerBench) -> None:
     """A server that forgot its scripts is sent them again."""
     worker = bench.hands()

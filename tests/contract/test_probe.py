@@ -28,6 +28,7 @@ def test_the_layout_of_a_newer_mailerd_is_refused(real_bench: LedgerBench) -> No
 
 
 @pytest.mark.parametrize("accepted", [False, True])
+@pytest.mark.covers("queues-11")
 def test_a_redis_that_evicts_is_refused_unless_accepted(real_bench: LedgerBench, accepted: bool) -> None:
     """Any policy but noeviction loses mail: refused, or with accept_eviction warned of."""
     redis = real_bench.config.redis.model_copy(update={"accept_eviction": accepted})

@@ -73,7 +73,7 @@ def test_chores_over_a_stalled_queue_add_nothing(real_bench: LedgerBench) -> Non
 # reap: its script hashes payloads in Lua, which fakeredis cannot; so these run on the real server only
 
 
-@pytest.mark.covers("mail-18")
+@pytest.mark.covers("mail-18", "queues-1")
 def test_a_dead_workers_job_goes_back_to_the_head(real_bench: LedgerBench) -> None:
     """Its bytes unchanged, before all others; reaping again finds nothing."""
     bench = real_bench
@@ -89,6 +89,7 @@ def test_a_dead_workers_job_goes_back_to_the_head(real_bench: LedgerBench) -> No
     assert not bench.client.hexists(bench.keys.workers, dead.incarnation)
 
 
+@pytest.mark.covers("queues-15")
 def test_the_living_are_left_alone(real_bench: LedgerBench) -> None:
     """The lease is looked at inside the script: a worker that renewed in time keeps its job."""
     bench = real_bench
@@ -102,7 +103,7 @@ def test_the_living_are_left_alone(real_bench: LedgerBench) -> None:
     assert bench.hand(worker) == [ONE.to_json()]
 
 
-@pytest.mark.covers("mail-18")
+@pytest.mark.covers("mail-18", "queues-20")
 def test_whoever_has_no_lease_is_found(real_bench: LedgerBench) -> None:
     """A dead host's workers are reaped by any other; those alive are not."""
     bench = real_bench
@@ -118,6 +119,7 @@ def test_whoever_has_no_lease_is_found(real_bench: LedgerBench) -> None:
     assert list(bench.client.hgetall(bench.keys.workers)) == [alive.incarnation.encode()]
 
 
+@pytest.mark.covers("queues-14")
 def test_a_late_answer_into_a_dead_hand_is_found(real_bench: LedgerBench) -> None:
     """A BLMOVE that was parked in the server delivers to somebody dead or gone: the graves are visited."""
     bench = real_bench
@@ -172,6 +174,7 @@ def test_deaths_are_counted_until_somebody_gets_on(real_bench: LedgerBench) -> N
     assert deaths() == 0
 
 
+@pytest.mark.covers("queues-22")
 def test_a_job_that_kills_its_readers_is_buried(real_bench: LedgerBench) -> None:
     """Where no worker lives to bury it, reaping does, its bytes unchanged, and counts no more."""
     bench = real_bench
@@ -205,6 +208,7 @@ def test_a_ticket_is_no_poison(real_bench: LedgerBench) -> None:
 # leases
 
 
+@pytest.mark.covers("queues-41")
 def test_every_incarnation_has_a_number_of_its_own(bench: LedgerBench) -> None:
     """Rising, and beyond all earlier ones even when Redis has forgotten the last."""
     first, second = bench.hands(), bench.hands()

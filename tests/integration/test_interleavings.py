@@ -101,7 +101,7 @@ def test_a_cancelled_batch_ends_and_sends_nothing_more(
 
 
 @pytest.mark.parametrize("seed", [0])
-@pytest.mark.covers("mail-19")
+@pytest.mark.covers("mail-19", "queues-1")
 def test_nobody_is_lost_and_nobody_gets_two(
     valkey: RedisServer, tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

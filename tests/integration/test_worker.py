@@ -236,6 +236,7 @@ def test_one_who_is_deferred_too_long_is_given_up(bench: LedgerBench, tmp_path: 
     assert (row.state, row.reason) == ("expired", "given up after 2 attempts: 450 later")
 
 
+@pytest.mark.covers("queues-37")
 def test_a_long_job_is_cut_and_shares_the_workers(office: Office) -> None:
     """A one-recipient job pushed behind it waits for one slice at most, and all get their mail."""
     bench = office.bench
@@ -271,6 +272,7 @@ def test_a_slice_size_lowered_in_between_loses_nobody(office: Office) -> None:
     assert sorted(office.post.got) == sorted(contacts(35))
 
 
+@pytest.mark.covers("queues-25")
 def test_a_stop_gives_the_rest_back(office: Office) -> None:
     """Those in hand are finished, the others untouched, and the next worker goes on with them."""
     bench, man = office.bench, office.hire()
@@ -288,6 +290,7 @@ def test_a_stop_gives_the_rest_back(office: Office) -> None:
 
 
 @pytest.mark.parametrize("why", ["hurry", "flag", "lease"])
+@pytest.mark.covers("queues-19")
 def test_whom_a_worker_may_not_hand_over_any_more_goes_back_with_the_job(office: Office, why: str) -> None:
     """Hurried, stopped from outside, unsure of its lease: even the last group is not forgotten."""
     bench, man = office.bench, office.hire()
@@ -513,7 +516,7 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("raw", MALFORMED.values(), ids=MALFORMED.keys())
-@pytest.mark.covers("mail-23")
+@pytest.mark.covers("mail-23", "queues-23")
 def test_what_is_no_job_is_kept_with_its_bytes_and_the_next_is_worked_off(
     bench: LedgerBench, tmp_path: Path, raw: bytes
 ) -> None:
@@ -607,7 +610,7 @@ def test_a_worker_killed_before_a_hand_over_leaves_nobody_unknown(office: Office
     assert bench.leftovers() == {}
 
 
-@pytest.mark.covers("mail-1")
+@pytest.mark.covers("mail-1", "queues-36")
 def test_a_worker_killed_in_a_hand_over_leaves_one_unknown(office: Office) -> None:
     """Under hold: those settled are settled, the one in the open hand-over is unknown, the rest is sent."""
     bench, man = office.bench, office.hire()
@@ -686,6 +689,7 @@ def test_one_taken_for_unknown_by_another_host_comes_back_when_its_board_is_read
 
 
 @pytest.mark.parametrize("count", [2, 35])
+@pytest.mark.covers("queues-22")
 def test_a_job_that_kills_three_workers_is_buried(office: Office, count: int) -> None:
     """Poison: three deaths with nobody settled; its recipients fail with the reason, a retry opens them."""
     bench, one = office.bench, job(contacts(count))

@@ -58,7 +58,7 @@ def mailerd(daemon: Daemon, *arguments: str) -> Any:
     return json.loads(run.stdout)
 
 
-@pytest.mark.covers("mail-23")
+@pytest.mark.covers("mail-23", "queues-23")
 def test_bad_payloads(daemons: Daemons, valkey: RedisServer, sink: Sink, project: Project) -> None:
     """Over HTTP each bad payload gets its status; pushed, each is dead-lettered with reason and bytes."""
     project.contacts(3)
@@ -88,6 +88,7 @@ def wait_for_sent(daemon: Daemon, batch_id: str, recipients: int) -> Any:
     return batch
 
 
+@pytest.mark.covers("queues-23")
 def test_ten_megabytes(daemons: Daemons, valkey: RedisServer, sink: Sink, project: Project) -> None:
     """A body over the limit is 413; a foreign job of ten megabytes is a job like others, a padded one too."""
     project.contacts(3)
@@ -223,7 +224,7 @@ def test_refused_and_deferred_recipients(
     assert daemon.term() == 0
 
 
-@pytest.mark.covers("mail-16")
+@pytest.mark.covers("mail-16", "queues-35")
 def test_a_hang_up_after_the_final_dot_is_unknown(
     daemons: Daemons, valkey: RedisServer, sink: Sink, project: Project
 ) -> None:

@@ -86,7 +86,7 @@ def rounds(few: int, many: int) -> pytest.MarkDecorator:
 
 
 @rounds(3, 20)
-@pytest.mark.covers("mail-1", "supervisor-12")
+@pytest.mark.covers("mail-1", "supervisor-12", "queues-1", "queues-36")
 def test_kill_a_worker(
     daemons: Daemons, valkey: RedisServer, sink: Sink, project: Project, rounds: int
 ) -> None:

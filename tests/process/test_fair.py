@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+import pytest
+
 from rigs.daemon import Daemon
 from rigs.project import Project, job, push
 from rigs.redis_server import RedisServer
@@ -14,6 +16,7 @@ from rigs.waiting import wait_until
 Daemons = Callable[..., Daemon]
 
 
+@pytest.mark.covers("queues-37")
 def test_a_short_job_overtakes_a_batch_of_100_000(
     daemons: Daemons, valkey: RedisServer, sink: Sink, project: Project
 ) -> None:

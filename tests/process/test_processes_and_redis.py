@@ -34,7 +34,7 @@ def clients(daemon: Daemon, redis: RedisServer) -> dict[int, set[int]]:
     return {pid: some for pid, some in found.items() if some}
 
 
-@pytest.mark.covers("supervisor-28", "supervisor-1")
+@pytest.mark.covers("supervisor-28", "supervisor-1", "queues-40")
 def test_every_worker_has_connections_of_its_own(daemons: Daemons, valkey: RedisServer) -> None:
     """No connection is shared by a fork, and whoever forks has neither connection nor second thread."""
     daemon = daemons({"redis": {"url": valkey.url}, "workers": {"processes": 4}}).start()

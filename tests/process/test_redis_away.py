@@ -53,7 +53,7 @@ def outage(daemon: Daemon, redis: RedisServer, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("seconds", AWAY)
-@pytest.mark.covers("supervisor-11", "supervisor-26")
+@pytest.mark.covers("supervisor-11", "supervisor-26", "queues-2", "queues-3", "queues-39")
 def test_redis_away_while_idle(
     daemons: Daemons, redis_servers: Servers, sink: Sink, project: Project, seconds: float
 ) -> None:
@@ -131,6 +131,7 @@ def test_frozen_redis(daemons: Daemons, redis_servers: Servers, sink: Sink, proj
 
 
 @pytest.mark.slow
+@pytest.mark.covers("queues-39")
 def test_an_idle_daemon_leaves_redis_alone(
     daemons: Daemons, valkey: RedisServer, sink: Sink, project: Project
 ) -> None:

@@ -19,7 +19,7 @@ Daemons = Callable[..., Daemon]
 DELAY = 0.05
 
 
-@pytest.mark.covers("supervisor-29")
+@pytest.mark.covers("supervisor-29", "queues-25", "queues-26")
 def test_term_in_mid_batch(daemons: Daemons, valkey: RedisServer, sink: Sink, project: Project) -> None:
     """It ends with 0 within one hand-over and a second; after the restart nobody is missing or repeated."""
     contacts = project.contacts(300)
@@ -51,6 +51,7 @@ def test_stop_of_an_idle_daemon(daemons: Daemons, valkey: RedisServer, sink: Sin
     assert daemon.survivors() == []
 
 
+@pytest.mark.covers("queues-35")
 def test_hand_over_without_an_answer_is_unknown(
     daemons: Daemons, valkey: RedisServer, sink: Sink, project: Project
 ) -> None:
