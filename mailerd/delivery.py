@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from itertools import islice
 
-from mailerd.board import Event, Group, Slot
+from mailerd.board import Answered, Event, Group, Slot
 from mailerd.clock import Clock, Stop, leave_signals_to_the_main_thread
 from mailerd.contacts import Contact, ContactSource
 from mailerd.errors import ContactsUnavailable, LeaseLost, RenderFailed, TooFewCopies
@@ -178,6 +178,7 @@ class Delivery:
         if contact_ids:
             self._slot.begin_group(Group(batch.client_id, batch.batch_id, contact_ids))
             self._hand_over(work, group, contact_ids, self._claim(work, contact_ids))
+            self._remember(batch, group)
         changed = self._ledger.mark(batch, work.jid, group.bookings)
         self._slot.clear_group()
         self._slot.settled += changed
@@ -185,6 +186,18 @@ class Delivery:
         self._slot.tally.event(Event.BUSY, len(group.busy))
         for booking in group.bookings:
             self._slot.tally.outcome(booking.outcome.kind)
+
+    def _remember(self, batch: Batch, group: _Group) -> None:
+        """Put on the ring who has, or may have, the mail: should Redis forget it, it is told again."""
+        outcomes = tuple(
+            (booking.contact_id, booking.outcome.kind)
+            for booking in group.bookings
+            if booking.outcome.kind in (Kind.SENT, Kind.UNKNOWN)
+        )
+        if outcomes:
+            incarnation = self._lease.incarnation
+            now = self._clock.now()
+            self._slot.ring.add(Answered(now, incarnation, batch.client_id, batch.batch_id, outcomes))
 
     def _claim(self, work: Work, contact_ids: list[str]) -> list[ClaimAnswer] | Halt:
         try:

@@ -9,9 +9,19 @@ process.
 from mailerd.board.file import Board
 from mailerd.board.slot import Slot
 from mailerd.board.tally import Event, Histogram, Tally
-from mailerd.board.values import Death, Group, GroupRemains, Phase, RecipientRemains, Remains, SlotState
+from mailerd.board.values import (
+    Answered,
+    Death,
+    Group,
+    GroupRemains,
+    Phase,
+    RecipientRemains,
+    Remains,
+    SlotState,
+)
 
 __all__ = [
+    "Answered",
     "Board",
     "Death",
     "Event",

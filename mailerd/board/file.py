@@ -25,7 +25,7 @@ from mailerd.errors import BoardHeld, ConfigurationError, Problem
 
 log = logging.getLogger(__name__)
 
-_MAGIC = b"MAILERD-BOARD-2\n"  # another layout gets another magic
+_MAGIC = b"MAILERD-BOARD-3\n"  # another layout gets another magic
 _HEADER = struct.Struct("@16sIId48s")  # magic, slots, connections, heartbeat, boot
 _HEADER_SIZE = 4096
 _HEARTBEAT = struct.Struct("@d")
@@ -54,14 +54,16 @@ class Board:
         try:
             state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = _take_lock(state_dir / "board.lock")
-            _keep_all(state_dir)
+            former = _keep_all(state_dir)
             memory = _map_new(state_dir / "board", slots, connections)
         except OSError as error:
             message = (
                 f"cannot use {error.filename or state_dir}: {error.strerror}; it must be a folder of ours"
             )
             raise ConfigurationError([Problem("daemon.state_dir", message)]) from None
-        return cls(state_dir, memory, (slots, connections), lock)
+        board = cls(state_dir, memory, (slots, connections), lock)
+        board._take_over(former)
+        return board
 
     @staticmethod
     def previous(state_dir: Path) -> list[Remains]:
@@ -88,6 +90,13 @@ class Board:
             log.error(message, slot.number, error, extra={"event": "board.not_kept"})  # noqa: TRY400 - says all
         slot.close()
         return remains
+
+    def _take_over(self, former: tuple[Slot, ...]) -> None:
+        """Keep the rings of an earlier life, also where there are fewer slots now."""
+        for index, old in enumerate(former):
+            slot = self.slots[index % len(self.slots)]
+            slot.ring.take_over(old.ring)
+            slot.era = old.era if index < len(self.slots) or slot.era == old.era else ""
 
     @property
     def heartbeat(self) -> float:
@@ -118,12 +127,18 @@ def _take_lock(path: Path) -> int:
     return lock
 
 
-def _keep_all(state_dir: Path) -> None:
+def _keep_all(state_dir: Path) -> tuple[Slot, ...]:
+    """Keep the remains on an earlier board, and put it away; its slots where they can be believed."""
     path = state_dir / "board"
+    slots: tuple[Slot, ...] = ()
     with suppress(FileNotFoundError):
-        for remains in _read(path):
-            _keep(state_dir, remains)
+        slots, believed = _read(path)
+        for slot in slots:
+            if slot.state != SlotState.EMPTY:
+                _keep(state_dir, slot.remains() if believed else Remains(slot.incarnation, None))
         path.unlink()
+        slots = slots if believed else ()
+    return slots
 
 
 def _keep(state_dir: Path, remains: Remains) -> None:
@@ -165,23 +180,27 @@ def _map_new(path: Path, slots: int, connections: int) -> mmap.mmap:
 
 def _slots(memory: mmap.mmap, slots: int, connections: int) -> tuple[Slot, ...]:
     size = slot_size(connections)
-    return tuple(Slot(memory, _HEADER_SIZE + index * size, index + 1, connections) for index in range(slots))
+    made = tuple(Slot(memory, _HEADER_SIZE + index * size, index + 1, connections) for index in range(slots))
+    for slot in made:
+        slot.peers = made
+    return made
 
 
-def _read(path: Path) -> list[Remains]:
+def _read(path: Path) -> tuple[tuple[Slot, ...], bool]:
+    """The slots on an earlier board, and whether what they tell can be believed."""
     with path.open("r+b") as file:
         if os.fstat(file.fileno()).st_size < _HEADER_SIZE:
-            return []
+            return (), False
         memory = mmap.mmap(file.fileno(), 0)
     magic, slots, connections, _, boot = _HEADER.unpack_from(memory)
     if magic != _MAGIC:
         log.warning("%s is of another version and is not read", path, extra={"event": "board.unreadable"})
-        return []
-    left = [slot.remains() for slot in _slots(memory, slots, connections) if slot.state != SlotState.EMPTY]
-    if boot.rstrip(b"\0").decode() == _boot() != "":
-        return left
-    log.warning("%s is from before the last boot and is not believed", path, extra={"event": "board.stale"})
-    return [Remains(remains.incarnation, None) for remains in left]
+        return (), False
+    believed = boot.rstrip(b"\0").decode() == _boot() != ""
+    if not believed:
+        message = "%s is from before the last boot and is not believed"
+        log.warning(message, path, extra={"event": "board.stale"})
+    return _slots(memory, slots, connections), believed
 
 
 def _boot() -> str:

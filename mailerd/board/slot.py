@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import mmap
 import struct
+from collections.abc import Sequence
 from typing import Generic, TypeVar
 
+from mailerd.board.ring import RING_SIZE, Ring
 from mailerd.board.tally import TALLY_SIZE, Tally
-from mailerd.board.values import Group, GroupRemains, Phase, RecipientRemains, Remains, SlotState
+from mailerd.board.values import Answered, Group, GroupRemains, Phase, RecipientRemains, Remains, SlotState
 from mailerd.outcome import Kind, Outcome
 
 # Inside a slot: numbers first, then texts, each a length (2 bytes) and room for its bytes.
@@ -20,7 +22,10 @@ _STATE_AT, _STOP_AT, _OPEN_AT, _COUNT_AT = 8, 9, 10, 12
 _INCARNATION_AT, _INCARNATION_ROOM = 48, 32
 _CLIENT_AT, _BATCH_AT, _NAME_ROOM = 82, 212, 128
 _TALLY_AT = 344
-_SLOT_SIZE = _TALLY_AT + TALLY_SIZE
+_TURN_AT = _TALLY_AT + TALLY_SIZE
+_ERA_AT, _ERA_ROOM = _TURN_AT + 8, 102
+_RING_AT = _ERA_AT + 104
+_SLOT_SIZE = _RING_AT + RING_SIZE
 # Inside the entry of one recipient.
 _PHASE_AT = 0
 _KIND_AT, _KIND_ROOM = 4, 16
@@ -55,7 +60,8 @@ class Slot:
     ``deadline``: CLOCK_MONOTONIC seconds by which the worker will have written a new one, 0 for none;
     whoever is late counts as wedged. ``progress``: when something was last settled. ``jobs``: how many
     it has worked on. ``settled``: how many recipients it has settled. All of this life only; ``tally`` counts
-    on over all the workers that have this slot in turn.
+    on over all the workers that have this slot in turn, and ``ring`` keeps what their hand-overs came to.
+    ``turn``: changes whenever the group in hand does. ``peers``: all slots of the board.
     """
 
     pid: _Cell[int] = _Cell("I", 0)
@@ -64,6 +70,7 @@ class Slot:
     progress: _Cell[float] = _Cell("d", 24)
     jobs: _Cell[int] = _Cell("Q", 32)
     settled: _Cell[int] = _Cell("Q", 40)
+    turn: _Cell[int] = _Cell("Q", _TURN_AT)
 
     def __init__(self, memory: mmap.mmap, base: int, number: int, connections: int) -> None:
         self.memory = memory
@@ -71,6 +78,8 @@ class Slot:
         self.number = number
         self.connections = connections
         self.tally = Tally(memory, base + _TALLY_AT)
+        self.ring = Ring(memory, base + _RING_AT)
+        self.peers: Sequence[Slot] = (self,)
 
     @property
     def state(self) -> SlotState:
@@ -99,6 +108,15 @@ class Slot:
     def incarnation(self, incarnation: str) -> None:
         self.clear_group()
         self._write(_INCARNATION_AT, _INCARNATION_ROOM, incarnation)
+
+    @property
+    def era(self) -> str:
+        """Which life of Redis knows everything that the ring tells; empty for none."""
+        return self._read(_ERA_AT)
+
+    @era.setter
+    def era(self, era: str) -> None:
+        self._write(_ERA_AT, _ERA_ROOM, era)
 
     def open(self, incarnation: str, generation: int, deadline: float) -> None:
         """Prepare the slot for a new worker, before it is forked; what a former one left is forgotten."""
@@ -146,6 +164,7 @@ class Slot:
 
     def clear_group(self) -> None:
         """Forget the group: everybody in it is settled."""
+        self.turn += 1
         self.memory[self.base + _OPEN_AT] = 0
 
     def read_group(self) -> GroupRemains | None:
@@ -155,6 +174,33 @@ class Slot:
         count = _U16.unpack_from(self.memory, self.base + _COUNT_AT)[0]
         recipients = tuple(self._recipient(self._entry(index)) for index in range(count))
         return GroupRemains(self._read(_CLIENT_AT), self._read(_BATCH_AT), recipients)
+
+    def recall(self, now: float) -> list[Answered]:
+        """
+        Who has been handed over, at the moment without an answer or lately; for any process, at any time.
+
+        The group in hand is read first: what is settled meanwhile is in the ring by then.
+        """
+        group, incarnation = self._read_steady_group()
+        handed = () if group is None else group.recipients
+        begun = [one for one in handed if one.phase is not Phase.CLAIMED]
+        outcomes = tuple((one.contact_id, _lasting(one)) for one in begun if _counts(one))
+        if group is None or not outcomes:
+            return self.ring.read()
+        return [Answered(now, incarnation, group.client_id, group.batch_id, outcomes), *self.ring.read()]
+
+    def _read_steady_group(self) -> tuple[GroupRemains | None, str]:
+        """The group in hand though its owner lives and goes on."""
+        while True:
+            turn = self.turn
+            try:
+                found = self.read_group(), self.incarnation
+            except ValueError:  # half of one text, half of another
+                if turn == self.turn:
+                    raise
+                continue
+            if turn == self.turn:
+                return found
 
     def remains(self) -> Remains:
         """What the worker that had this slot left; to be read after its death."""
@@ -182,6 +228,14 @@ class Slot:
         at = self.base + offset
         length = _U16.unpack_from(self.memory, at)[0]
         return self.memory[at + 2 : at + 2 + length].decode()
+
+
+def _lasting(one: RecipientRemains) -> Kind | None:
+    return one.outcome.kind if one.outcome else None
+
+
+def _counts(one: RecipientRemains) -> bool:
+    return _lasting(one) in (None, Kind.SENT, Kind.UNKNOWN)
 
 
 def slot_size(connections: int) -> int:

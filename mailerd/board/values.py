@@ -58,6 +58,21 @@ class GroupRemains:
 
 
 @dataclass(frozen=True, slots=True)
+class Answered:
+    """
+    What hand-overs of one batch came to: sent, or unknown, or None while there is no answer yet.
+
+    ``at`` is when (seconds since the epoch).
+    """
+
+    at: float
+    incarnation: str
+    client_id: str
+    batch_id: str
+    outcomes: tuple[tuple[str, Kind | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Remains:
     """What a dead incarnation left: the group that it had in hand, if any."""
 

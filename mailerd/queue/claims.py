@@ -8,6 +8,7 @@ that an ack may put aside end the claim, each in one script that proves that it 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -45,12 +46,19 @@ class Taker:
     ``unblock`` may be called from another thread, also while ``take`` blocks.
     """
 
-    def __init__(self, config: Config, keys: Keys, client: redis.Redis, patience: Patience) -> None:
+    def __init__(
+        self,
+        config: Config,
+        keys: Keys,
+        client: redis.Redis,
+        patience: Patience,
+        greet: Callable[[Any], None] | None = None,
+    ) -> None:
         self._keys = keys
         self._brpop = config.queue.fetch == "brpop"
         self._client = client
         self._patience = patience
-        self._blocking = connect(config.redis, timeout=BLOCK + 5)
+        self._blocking = connect(config.redis, greet=greet, timeout=BLOCK + 5)
         self._connection: Any = None  # redis-py's Connection, whose methods carry no types
         self._client_id = 0
         self._more_in_hand = True

@@ -43,12 +43,17 @@ T = TypeVar("T")
 
 
 def connect(
-    settings: RedisSettings, *, timeout: float = COMMAND_TIMEOUT, connect_timeout: float = CONNECT_TIMEOUT
+    settings: RedisSettings,
+    *,
+    timeout: float = COMMAND_TIMEOUT,
+    connect_timeout: float = CONNECT_TIMEOUT,
+    greet: Callable[[Any], None] | None = None,
 ) -> redis.Redis:
     """
     A client of its own connections; nothing is sent yet.
 
     ``timeout`` (seconds) bounds each reply; a client that blocks in the server needs more than that block.
+    ``greet`` is what each new connection does instead of logging in (``eras.py``).
     """
     url = settings.url.get_secret_value()
     options: dict[str, Any] = {
@@ -57,6 +62,7 @@ def connect(
         "health_check_interval": 0,
         "retry": Retry(NoBackoff(), 0),
         "protocol": 2,
+        "redis_connect_func": greet,
         "driver_info": None,  # telling its name costs each new connection two round trips
     }
     if is_sentinel_url(url):

@@ -69,6 +69,7 @@ class Keys:
         self.sweeps = self._prefix + "sweeps"
         self.totals = self._prefix + "totals"
         self.attention = self._prefix + "attention"
+        self.arrivals = self._prefix + "arrivals"
         self.unused = self._prefix + "unused"
         self.lease_prefix = self._prefix + "lease:"
 
@@ -99,6 +100,10 @@ class Keys:
     def tombstone(self, tag: str) -> str:
         """What is left of a batch after its retention."""
         return f"{self._prefix}tombstone:{tag}"
+
+    def told(self, tag: str) -> str:
+        """What rings have told of recipients that the ledger does not know, until it does."""
+        return f"{self._prefix}told:{tag}"
 
     def bucket(self, batch: Batch, number: int) -> str:
         """The hash with the rows of one bucket."""

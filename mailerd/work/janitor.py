@@ -12,14 +12,15 @@ import queue
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from mailerd.board import Board, Death, GroupRemains, Phase, RecipientRemains
+from mailerd.board import Answered, Board, Death, GroupRemains, Phase, RecipientRemains
 from mailerd.clock import Clock, Stop
 from mailerd.config import Config
 from mailerd.errors import RedisRefused, RedisUnavailable
 from mailerd.outcome import Kind, Outcome, RetryPolicy
 from mailerd.queue.answers import Booking
 from mailerd.queue.connection import Patience, connect
-from mailerd.queue.keys import Keys
+from mailerd.queue.eras import replay
+from mailerd.queue.keys import Batch, Keys
 from mailerd.queue.ledger import Ledger, known_batch
 from mailerd.queue.upkeep import Upkeep
 
@@ -137,9 +138,8 @@ class Janitor:
         known = self._patience.call(
             lambda: known_batch(self._client, self._keys, group.client_id, group.batch_id)
         )
-        if known is None:
-            return
-        batch, unknown = known
+        # Without one, a failover has forgotten it, or it was deleted: there is nothing to book.
+        batch, unknown = known or (Batch(group.client_id, group.batch_id, 0), "")
         policy = RetryPolicy(
             self._config.mail.retry_delays,
             self._config.mail.max_age,
@@ -147,9 +147,24 @@ class Janitor:
         )
         ledger = Ledger(self._client, self._keys, incarnation, self._config.queue.lease, self._patience)
         bookings = [booking_for(recipient, policy) for recipient in group.recipients]
-        ledger.mark(batch, "", bookings)
+        if known is not None:
+            ledger.mark(batch, "", bookings)
+        self._patience.call(
+            lambda: replay(self._client, self._keys, [_answered(incarnation, group, bookings)])
+        )
         unknowns = sum(booking.outcome.kind is Kind.UNKNOWN for booking in bookings)
         self._overview.events["recipient_unknown"] += unknowns
+
+
+def _answered(incarnation: str, group: GroupRemains, bookings: list[Booking]) -> Answered:
+    """
+    The same for a Redis that has forgotten the claim: then there was nothing to mark.
+
+    When it was is not known; so whatever was said of such a recipient since then holds.
+    """
+    kinds = ((booking.contact_id, booking.outcome.kind) for booking in bookings)
+    outcomes = tuple((contact, kind) for contact, kind in kinds if kind in (Kind.SENT, Kind.UNKNOWN))
+    return Answered(0.0, incarnation, group.client_id, group.batch_id, outcomes)
 
 
 def booking_for(recipient: RecipientRemains, policy: RetryPolicy) -> Booking:

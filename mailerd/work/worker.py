@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from mailerd.board import Event, Slot, SlotState
 from mailerd.clock import Clock, Stop
@@ -27,11 +28,13 @@ from mailerd.errors import (
 )
 from mailerd.queue.claims import BLOCK, Claim, Claims, Taker
 from mailerd.queue.connection import CONNECT_TIMEOUT, Patience, connect, translated
+from mailerd.queue.eras import greeting
 from mailerd.queue.keys import Keys
 from mailerd.queue.lease import Lease, leave, register
 from mailerd.queue.ledger import Ledger
 from mailerd.queue.upkeep import Upkeep
 from mailerd.transports import Session, open_transport
+from mailerd.work.failover import Failover
 from mailerd.work.handler import Handler
 from mailerd.work.keeper import Keeper
 from mailerd.work.letters import Letters
@@ -91,20 +94,16 @@ class Worker:
         self._clock = clock
         self._show = show
         self._keys = Keys(config.queue.name)
-        self._client = connect(config.redis)
+        greet = self._greeting(noted=True)
+        self._client = connect(config.redis, greet=greet)
         self._patience = Patience(clock, self._stop, self._pausing)
         # What is known to be sent must reach the ledger: that is tried until the drain is over.
         self._stubborn = Patience(clock, hurry, self._pausing)
-        self._taker = Taker(config, self._keys, self._client, self._stubborn)
-        self._keeper = Keeper(
-            connect(config.redis, timeout=config.queue.lease / 5),
-            self._keys,
-            self._taker,
-            slot,
-            stops,
-            clock,
-            self._abort_sessions,
-        )
+        self._taker = Taker(config, self._keys, self._client, self._stubborn, greet)
+        # A worker that waits for an answer of the mail server does not connect; its keeper does.
+        renewals = connect(config.redis, timeout=config.queue.lease / 5, greet=self._greeting(noted=False))
+        abort = self._abort_sessions
+        self._keeper = Keeper(renewals, self._keys, self._taker, slot, stops, clock, abort)
         self._longest_step = LONGEST_STEP + longest_hand_over(config)
         self._delivery: Delivery | None = None
         self._route_pause = 0.0
@@ -230,6 +229,11 @@ class Worker:
         except (RedisUnavailable, RedisRefused):
             return
 
+    def _greeting(self, *, noted: bool) -> Callable[[Any], None]:
+        hurry = self._stops[1]
+        pausing = self._pausing if noted else _unseen
+        return greeting(Failover(self._config, self._slot, self._clock, hurry, pausing, noted=noted).meet)
+
     def _renew(self) -> bool:
         return self._lease.renew(self._client, self._keys)
 
@@ -257,6 +261,10 @@ class Worker:
 
     def _expect(self, seconds: float) -> None:
         self._slot.deadline = self._clock.monotonic() + seconds
+
+
+def _unseen(_: float) -> None:
+    """A pause of the keeper's, which nobody watches."""
 
 
 def longest_hand_over(config: Config) -> float:

@@ -2,6 +2,7 @@
 -- when the job is being cut, slices of them and a ticket unless one goes round already. Those that a retried
 -- dead letter opened again, and that are in no job yet, count as new ones. When nobody can get the mail, the new
 -- ones fail at once, and those of a cancelled batch are cancelled at once: none is ever open without a job.
+-- Whom a ring has told of, after a failover that forgot this job's admission, is as the ring told.
 -- KEYS 1 lease  2 batch  3 ended  4 jobs  5 queue  6 side list  7… row hashes
 -- ARGV 1 lease (ms)  2 client/batch  3 jid  4 cursor that the job must be at  5 recipients in a slice (0: no cut)
 --      6 ticket  7 first line of a slice  8 why nobody can get it, or ''
@@ -28,14 +29,32 @@ elseif ARGV[8] ~= '' then
   letter = 'f'
   fresh = 'f' .. seconds_since_creation(batch, now) .. ',' .. why_number(batch, ARGV[8])
 end
-local mine, opened, brought = {}, 0, (#ARGV - 9) / 2
+local mine, opened, brought, delta = {}, 0, (#ARGV - 9) / 2, {}
+local plain, remembered = 0, 0
+local told = of_queue(batch, 'told:' .. ARGV[2])
+local has_told = redis.call('EXISTS', told) == 1
+
+local function as_told(key, field, contact)
+  local what = has_told and redis.call('HGET', told, contact)
+  if not what then return nil end
+  local as, inc = string.match(what, '^(%a),(%d+)$')
+  redis.call('HSET', key, field, as .. seconds_since_creation(batch, now) .. (as == 's' and '' or (',' .. inc .. ',0,')))
+  redis.call('HDEL', told, contact)
+  count(delta, as, 1)
+  remembered = remembered + 1
+  return as
+end
+
 for i = 10, #ARGV, 2 do
   local key, field = KEYS[6 + tonumber(ARGV[i])], ARGV[9] .. ARGV[i + 1]
   if redis.call('HSETNX', key, field, fresh) == 1 then
-    mine[#mine + 1] = ARGV[i + 1]
+    local as = as_told(key, field, ARGV[i + 1])
+    if not as then plain = plain + 1 end
+    if not as or as == 'c' then mine[#mine + 1] = ARGV[i + 1] end
   elseif is_reopened(redis.call('HGET', key, field)) then
     redis.call('HSET', key, field, fresh)
     mine[#mine + 1] = ARGV[i + 1]
+    plain = plain + 1
     opened = opened + 1
   end
 end
@@ -48,11 +67,10 @@ if promise[1] == jid then
   counted = math.min(brought, tonumber(promise[2]))
   redis.call('HINCRBY', batch, 'promised', -counted)
 end
-local delta = {}
-count(delta, letter, #mine)
+count(delta, letter, plain)
 count(delta, 'q', -opened)
 count(delta, promise[3] or 'q', -counted)
-add(batch, 'recipients', #mine - opened - counted)
+add(batch, 'recipients', plain + remembered - opened - counted)
 book(batch, KEYS[3], ARGV[2], delta, now)
 
 local size = tonumber(ARGV[5])

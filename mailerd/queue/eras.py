@@ -1,0 +1,101 @@
+"""
+Which life of Redis this is, and telling a new one what rings remember.
+
+A life, an *era*, begins with another process or another history of replication: what was acknowledged last in
+the one before may be missing. Who hands mails over meets each connection's era before anything is sent
+(``work/failover.py``).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import redis
+
+from mailerd.board import Answered
+from mailerd.errors import RedisUnavailable
+from mailerd.outcome import Kind
+from mailerd.queue.connection import translated
+from mailerd.queue.keys import Batch, Keys, Rows, field_prefix
+from mailerd.queue.ledger import ROWS_IN_A_SCRIPT, known_batch
+from mailerd.queue.scripts import Argument, run
+
+_LETTERS = {Kind.SENT: "s", Kind.UNKNOWN: "u", None: "c"}
+
+# A recipient: contact, letter, incarnation, when.
+_Told = tuple[str, str, str, int]
+
+
+def greeting(meet: Callable[[str], None]) -> Callable[[Any], None]:
+    """What a connection does first: log in, and have ``meet`` see the era; what that raises ends it."""
+
+    def greet(connection: Any) -> None:
+        connection.on_connect()
+        try:
+            meet(_era(connection))
+        except BaseException:
+            connection.disconnect()
+            raise
+
+    return greet
+
+
+def _era(connection: Any) -> str:
+    facts: dict[str, str] = {}
+    for section in ("SERVER", "REPLICATION"):
+        connection.send_command("INFO", section)
+        lines = connection.read_response().decode(errors="replace").splitlines()
+        facts |= dict(line.partition(":")[::2] for line in lines)
+    if facts.get("role") == "slave":
+        raise RedisUnavailable("this Redis is a replica and takes no writes")
+    return f"{facts.get('run_id', '')}:{facts.get('master_replid', '')}"
+
+
+def era_of(client: redis.Redis) -> str:
+    """The era that a client meets. Raises ``RedisUnavailable`` or ``RedisRefused``."""
+    facts: dict[str, Any] = {}
+    for section in ("server", "replication"):
+        with translated():
+            facts |= client.info(section)
+    return f"{facts.get('run_id', '')}:{facts.get('master_replid', '')}"
+
+
+def replay(client: redis.Redis, keys: Keys, answered: Iterable[Answered]) -> int:
+    """Tell who has been handed over; how many were not known to be. Raises ``RedisUnavailable``."""
+    news = 0
+    for (client_id, batch_id), told in _by_batch(answered).items():
+        known = known_batch(client, keys, client_id, batch_id)
+        # Where not even the batch is known, no row is, wherever it would lie.
+        batch = known[0] if known else Batch(client_id, batch_id, 0)
+        for start in range(0, len(told), ROWS_IN_A_SCRIPT):
+            news += _replay(client, keys, batch, told[start : start + ROWS_IN_A_SCRIPT])
+    return news
+
+
+def arrive(client: redis.Redis, keys: Keys, incarnation: str, era: str) -> set[str]:
+    """Say that this worker has met the era; who has not. Raises ``RedisUnavailable``."""
+    missing = run(client, "arrive", [keys.workers, keys.arrivals, keys.unused], [incarnation, era])
+    return {name.decode() for name in missing}
+
+
+def _by_batch(answered: Iterable[Answered]) -> dict[tuple[str, str], list[_Told]]:
+    batches: dict[tuple[str, str], list[_Told]] = defaultdict(list)
+    for one in answered:
+        batches[one.client_id, one.batch_id] += _told(one)
+    return batches
+
+
+def _told(one: Answered) -> Iterator[_Told]:
+    return ((contact, _LETTERS[kind], one.incarnation, int(one.at)) for contact, kind in one.outcomes)
+
+
+def _replay(client: redis.Redis, keys: Keys, batch: Batch, told: list[_Told]) -> int:
+    rows = Rows.of(keys, batch, [contact for contact, *_ in told])
+    arguments: list[Argument] = [batch.tag, field_prefix(batch)]
+    for (index, _), one in zip(rows.contacts, told, strict=True):
+        arguments += [index, *one]
+    own = [keys.batch(batch.tag), keys.ended, keys.tombstone(batch.tag), keys.told(batch.tag), keys.unused]
+    news: int = run(client, "replay", [*own, *rows.keys], arguments)
+    return news

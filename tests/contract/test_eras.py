@@ -1,0 +1,114 @@
+"""A Redis that has forgotten it is told who has been handed over; no final state falls back."""
+
+from __future__ import annotations
+
+import pytest
+import redis
+
+from mailerd.board import Answered
+from mailerd.outcome import Kind
+from mailerd.queue.eras import arrive, replay
+from rigs.ledger_bench import Hands, LedgerBench, booking, contacts, job
+
+LONG_AGO = 0.0
+NOW = 4e9  # after everything that the server has noted
+
+
+def answered(hands: Hands, *outcomes: tuple[str, Kind | None], at: float = NOW) -> list[Answered]:
+    return [Answered(at, hands.incarnation, "shop", "b1", outcomes)]
+
+
+@pytest.mark.parametrize("size", [3, 100], ids=["inline", "buckets"])
+def test_whoever_is_queued_again_is_as_the_ring_says(bench: LedgerBench, size: int) -> None:
+    """Sent, unknown and in hand, each counted once however often it is told."""
+    hands = bench.hands()
+    hands.admit(job(contacts(size)))
+    told = answered(hands, ("c0", Kind.SENT), ("c1", Kind.UNKNOWN), ("c2", None))
+
+    assert replay(bench.client, bench.keys, told) == 3
+    assert replay(bench.client, bench.keys, told) == 0
+    states = bench.states()
+    assert (states["c0"], states["c1"], states["c2"]) == ("sent", "unknown", "sending")
+    assert bench.rows()["c2"].split(",")[1] == hands.incarnation
+    bench.assert_conserved()
+
+
+@pytest.mark.parametrize("kind", [Kind.SENT, Kind.FAILED, Kind.INVALID, Kind.EXPIRED, Kind.SUPPRESSED])
+@pytest.mark.parametrize("told", [Kind.SENT, Kind.UNKNOWN, None])
+def test_a_final_state_stays(bench: LedgerBench, kind: Kind, told: Kind | None) -> None:
+    """Whatever a ring tells later."""
+    hands = bench.hands()
+    batch = hands.admit(job(["a"]))
+    hands.claim(batch, "a")
+    hands.mark(batch, booking("a", kind))
+    before = bench.rows()
+
+    assert replay(bench.client, bench.keys, answered(hands, ("a", told))) == 0
+    assert bench.rows() == before
+    bench.assert_conserved()
+
+
+def test_what_was_said_later_than_the_ring_holds(bench: LedgerBench) -> None:
+    """An unknown recipient whom an operator had sent again is not unknown again by an old ring."""
+    hands = bench.hands()
+    batch = hands.admit(job(["a", "b"]))
+    client = bench.client
+    client.hincrby(bench.keys.batch("shop/b1"), "created", -1_000_000)  # a thousand seconds ago
+    hands.claim(batch, "a", "b")
+    hands.mark(batch, booking("a", Kind.WITHHELD), booking("b", Kind.WITHHELD))
+
+    assert replay(client, bench.keys, answered(hands, ("a", Kind.UNKNOWN), ("b", None), at=LONG_AGO)) == 0
+    assert bench.states() == {"a": "queued", "b": "queued"}
+    assert replay(client, bench.keys, answered(hands, ("a", Kind.SENT), at=LONG_AGO)) == 1
+
+
+@pytest.mark.parametrize("enqueued", [False, True], ids=["foreign", "enqueued"])
+@pytest.mark.parametrize(("size", "cut"), [(5, 0), (100, 10)], ids=["short", "cut"])
+def test_whoever_is_admitted_again_is_as_the_ring_said(
+    bench: LedgerBench, enqueued: bool, size: int, cut: int
+) -> None:
+    """Where even the rows are lost, the job that comes back does not open those who have the mail."""
+    hands, of = bench.hands(), job(contacts(size))
+    if enqueued:
+        bench.enqueuer().enqueue(of, "r1")
+    told = answered(hands, ("c0", None), ("c0", Kind.SENT), ("c1", Kind.UNKNOWN), ("c2", None))
+    replay(bench.client, bench.keys, told)
+
+    batch = hands.admit(of, cut)
+    states = bench.states()
+    assert (states["c0"], states["c1"], states["c2"], states["c3"]) == (
+        "sent",
+        "unknown",
+        "sending",
+        "queued",
+    )
+    assert bench.record()["recipients"] == str(size)
+    bench.assert_conserved()
+    assert not bench.client.exists(bench.keys.told("shop/b1"))
+
+    slices = b"\n".join(bench.client.lrange(bench.keys.side("shop/b1"), 0, -1)).split(b"\n")
+    assert (b"c2" in slices, b"c3" in slices, b"c0" in slices) == (cut > 0, cut > 0, False)
+    another = bench.hands()
+    assert another.claim(batch, "c0", "c1", "c2", "c3") == ["settled", "unknown", "busy", "claimed"]
+
+
+def test_a_batch_that_ended_long_ago_is_not_remembered(bench: LedgerBench) -> None:
+    """After its retention only a tombstone is left, and nothing is told of it."""
+    bench.client.set(bench.keys.tombstone("shop/b1"), "digest 1")
+
+    assert replay(bench.client, bench.keys, answered(bench.hands(), ("a", Kind.SENT))) == 0
+    assert not bench.client.exists(bench.keys.told("shop/b1"))
+
+
+def test_who_has_not_met_an_era_is_named(client: redis.Redis) -> None:
+    """Until each registered worker has arrived; the next era begins anew, and the dead are forgotten."""
+    bench = LedgerBench(client)
+    one, two = bench.hands(), bench.hands()
+
+    assert arrive(client, bench.keys, one.incarnation, "e1") == {two.incarnation}
+    assert arrive(client, bench.keys, two.incarnation, "e1") == set()
+    assert arrive(client, bench.keys, two.incarnation, "e2") == {one.incarnation}
+    two.die()
+    bench.upkeep.reap_lapsed()
+    assert arrive(client, bench.keys, one.incarnation, "e2") == set()
+    assert client.hkeys(bench.keys.arrivals) == [one.incarnation.encode()]
