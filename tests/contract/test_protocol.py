@@ -24,7 +24,7 @@ from mailerd.queue.connection import connect
 from mailerd.queue.keys import Keys
 from mailerd.queue.lease import Lease, register
 from mailerd.queue.model import Action, Admission
-from mailerd.queue.payloads import Slice, Ticket
+from mailerd.queue.payloads import Slice, Ticket, job_id
 from mailerd.work.keeper import Keeper
 from rigs.ledger_bench import Hands, LedgerBench, booking, contacts, job
 from rigs.ports import free_port
@@ -348,6 +348,29 @@ def test_a_clock_ahead_brings_nothing_forward(real_bench: LedgerBench) -> None:
     assert 59_000 < bench.client.pttl(bench.keys.lease(ahead.incarnation)) <= 60_000
 
 
+@pytest.mark.covers("queues-37")
+def test_one_client_among_a_hundred_long_batches_of_another(real_bench: LedgerBench) -> None:
+    """Slices go round in turn: whoever comes last waits for one slice of each long batch, not for all."""
+    bench, worker = real_bench, real_bench.hands()
+    for number in range(100):
+        bench.push(job(contacts(50), f"long{number}"))
+    for number in range(100):
+        claim = worker.took()
+        worker.admit(job(contacts(50), f"long{number}"), slice_size=10)
+        worker.claims.ack(claim)
+    bench.push(job(["a"], "short", "other"))
+
+    turns = 0
+    while (claim := worker.took()).raw.startswith(b"mailerd ticket"):
+        ticket = claim.raw.decode().rpartition("/")[2]
+        drawn = worker.ledger.draw(Ticket("shop", ticket))
+        assert drawn is not None
+        worker.claims.ack(Claim(drawn, job_id(drawn), worker.incarnation))
+        turns += 1
+
+    assert turns == 100
+
+
 # leases of the living
 
 
@@ -440,13 +463,17 @@ def test_twenty_thousand_of_everything(real_bench: LedgerBench) -> None:
     bench.upkeep.sweep()
     assert bench.counts() == {"cancelled": 20_000}
     assert bench.upkeep.length() == 40_001
+    drawn = {worker.took().raw for _ in range(20_001)}
+    assert drawn == {b"parked", Ticket("shop", "b1").to_bytes()}
+    assert worker.ledger.draw(Ticket("shop", "b1")) is None
+    assert not bench.client.exists(bench.keys.side("shop/b1"))
 
 
 @pytest.mark.covers("queues-30")
 def test_an_ack_does_not_look_through_the_queue(real_bench: LedgerBench) -> None:
     """It searches the worker's own hand: a hundred thousand waiting jobs cost nothing."""
     bench, worker = real_bench, real_bench.hands()
-    fill = "for n = 1, 100000 do redis.call('LPUSH', KEYS[1], 'waiting') end"
+    fill = "for n = 1, 100000 do redis.call('LPUSH', KEYS[1], 'waiting ' .. n) end"
     bench.client.eval(fill, 1, bench.keys.queue)
     took = []
     for _ in range(50):
@@ -466,6 +493,7 @@ def test_the_status_of_a_million_jobs_is_told_at_once(real_bench: LedgerBench) -
     bench = real_bench
     fill = "for n = 1, 1000000 do redis.call('LPUSH', KEYS[1], 'waiting') end"
     bench.client.eval(fill, 1, bench.keys.queue)
+    bench.client.config_resetstat()
     took = []
     for _ in range(5):
         begun = time.monotonic()
@@ -473,3 +501,5 @@ def test_the_status_of_a_million_jobs_is_told_at_once(real_bench: LedgerBench) -
         took.append(time.monotonic() - begun)
 
     assert min(took) < 0.1
+    called = bench.client.info("commandstats")
+    assert not [name for name in called if name.removeprefix("cmdstat_") in ("lrange", "keys", "scan")]
