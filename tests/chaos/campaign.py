@@ -1,0 +1,259 @@
+"""
+One run: faults in rounds while producers push, then quiet, then the verdict.
+
+After each round work must flow again on every host, by itself, within a time; the longest is told.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import redis
+
+from chaos import faults_around, faults_process, faults_redis, jobs, leftovers, schedule
+from chaos.fleet import LEASE, Fleet
+from chaos.producers import Producers
+from chaos.sampler import Sampler
+from chaos.stage import Cut, End, Stage
+from chaos.verdict import Evidence, Verdict, judge
+from mailerd.queue.batches import Batches
+from rigs.waiting import wait_until
+
+FAULTS: dict[str, Callable[[Stage, schedule.Fault], End]] = {
+    **faults_process.FAULTS,
+    **faults_redis.FAULTS,
+    **faults_around.FAULTS,
+}
+FLOW_WITHIN = 10.0
+FLOW_WITHIN_OF_A_HOST = 20.0
+SETTLED_WITHIN = 90.0  # the hands of the dead are looked at each minute
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long a run is and what it plays; ``faults`` and ``minutes`` of 0 do not bound it."""
+
+    seed: int
+    faults: int = 0
+    minutes: float = 0.0
+    recipients: int = 0
+    only: tuple[str, ...] = ()
+    backlog: int = 400
+    sizes: tuple[int, ...] = (1, 5, 30, 60, 100, 200, 400)
+
+
+@dataclass
+class Outcome:
+    """What a run came to."""
+
+    verdict: Verdict = field(default_factory=Verdict)
+    breaches: list[str] = field(default_factory=list)
+    played: Counter[str] = field(default_factory=Counter)
+    slowest: dict[str, float] = field(default_factory=dict)
+    kills: int = 0
+    aimed: int = 0
+    samples: int = 0
+    seconds: float = 0.0
+    server: str = ""
+    ends: Counter[int] = field(default_factory=Counter)
+    skipped: dict[str, int] = field(default_factory=dict)
+
+
+class Campaign:
+    """Plays one plan on one fleet. ``tell`` is given a line of progress now and then."""
+
+    def __init__(self, fleet: Fleet, plan: Plan, tell: Callable[[str], None]) -> None:
+        self._fleet = fleet
+        self._plan = plan
+        self._tell = tell
+        self._began = time.monotonic()
+        most = min(plan.recipients or fleet.setup.contacts, fleet.setup.contacts - 1000)
+        batches = jobs.batches(plan.seed, plan.sizes)
+        self._producers = Producers(fleet, batches, self._settled, plan.backlog, most)
+        self._stage = Stage(fleet, self._producers)
+        self._sampler = Sampler(fleet, self._producers)
+        self._seen_settled = 0
+        self.outcome = Outcome()
+
+    def run(self) -> Outcome:
+        """Play, settle, judge; also after a Ctrl-C."""
+        with self._fleet.redis.client() as client:
+            facts: Any = client.info("server")
+            self.outcome.server = (
+                f"{facts.get('server_name', 'redis')} {facts.get('valkey_version', facts['redis_version'])}"
+            )
+        self._producers.start()
+        self._sampler.start()
+        with contextlib.suppress(KeyboardInterrupt):
+            self._play()
+        try:
+            self._settle()
+        finally:
+            self._sampler.stop()
+        self._judge()
+        return self.outcome
+
+    def _play(self) -> None:
+        for faults in schedule.rounds(self._plan.seed, self._plan.only):
+            if self._is_over():
+                break
+            self._play_round(faults)
+            self._await_flow(faults)
+            self._progress()
+        while not self._is_pushed():
+            self._producers.wait(0.1)
+
+    def _is_over(self) -> bool:
+        played = self.outcome.played.total()
+        late = self._plan.minutes and time.monotonic() - self._began > self._plan.minutes * 60
+        return bool(late or (self._plan.faults and played >= self._plan.faults))
+
+    def _is_pushed(self) -> bool:
+        return not self._plan.recipients or self._producers.recipients >= self._plan.recipients
+
+    def _play_round(self, faults: schedule.Round) -> None:
+        began = time.monotonic()
+        threads = [threading.Thread(target=self._play_one, args=(fault,), daemon=True) for fault in faults]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.outcome.played.update(fault.name for fault in faults)
+        self._stage.pauses.append(Cut("", began, time.monotonic() + LEASE + 2))
+
+    def _play_one(self, fault: schedule.Fault) -> None:
+        pause = threading.Event()
+        pause.wait(fault.after)
+        try:
+            end = _persistently(lambda: FAULTS[fault.name](self._stage, fault))
+        except (redis.RedisError, OSError, TimeoutError):
+            self._stage.skip(fault.name)  # another fault of this round has Redis in its hand
+            return
+        pause.wait(fault.seconds)
+        _persistently(end)
+
+    def _await_flow(self, faults: schedule.Round) -> None:
+        """Every host hands something over and gets an answer, by itself."""
+        names = {fault.name for fault in faults}
+        ended = time.monotonic()
+        within = FLOW_WITHIN_OF_A_HOST if "kill-host" in names else FLOW_WITHIN
+
+        def flows() -> bool:
+            if self._producers.drained():
+                return True
+            recent = self._fleet.sink.hand_overs()[-400:]
+            answered = {one.helo for one in recent if one.begun > ended and one.answered is not None}
+            return len(answered) == len(self._fleet.hosts)
+
+        try:
+            wait_until(flows, 4 * within)
+        except AssertionError:
+            self.outcome.breaches.append(f"no work flows {4 * within:.0f} s after {sorted(names)}")
+        took = time.monotonic() - ended
+        if took > within:
+            self.outcome.breaches.append(f"work flowed only {took:.1f} s after {sorted(names)}")
+        for name in names:
+            self.outcome.slowest[name] = max(took, self.outcome.slowest.get(name, 0.0))
+
+    def _settle(self) -> None:
+        self._producers.stop()
+        give_up, quiet_since = time.monotonic() + SETTLED_WITHIN, 0.0
+        pause = threading.Event()
+        with contextlib.closing(self._fleet.redis.client()) as client:
+            while (left := leftovers.open_recipients(client)) or leftovers.stirs(client):
+                now = time.monotonic()
+                orphans = leftovers.orphans(client)
+                quiet_since = 0.0 if leftovers.stirs(client) else quiet_since or now
+                lost = quiet_since and now - quiet_since > LEASE + 2
+                if orphans or lost or now > give_up:
+                    self.outcome.breaches += orphans or [f"{left} recipients are open, and nothing moves"]
+                    return
+                self._progress()
+                pause.wait(0.25)
+        for host in self._fleet.hosts:
+            with contextlib.suppress(AssertionError):
+                wait_until(host.is_ready, 20)
+        pause.wait(1.0)  # what was found never to have been handed over comes back as a small job
+        if leftovers.open_recipients(self._fleet.redis.client()):
+            self._settle()
+
+    def _judge(self) -> None:
+        stage, outcome = self._stage, self.outcome
+        resend = self._fleet.setup.unknown == "resend"
+        hand_overs = self._fleet.sink.hand_overs()
+        evidence = Evidence(
+            self._producers.accepted,
+            self._producers.tried,
+            stage.cancelled,
+            dict(self._ledger()),
+            self._fleet.sink.mails(),
+            sorted(hand_overs, key=lambda one: one.begun),
+            stage.cuts + (stage.pauses if resend else []),
+            resend,
+        )
+        outcome.verdict = judge(evidence)
+        outcome.breaches += [*self._sampler.breaches.values(), *self._producers.refused]
+        with contextlib.closing(self._fleet.redis.client()) as client:
+            outcome.breaches += [f"buried: {reason}" for reason in leftovers.dead_letters(client)]
+        outcome.breaches += outcome.verdict.breaches
+        outcome.kills = len(stage.worker_kills)
+        outcome.aimed = sum(
+            any(_open_at(one, moment) and one.port in ports for one in hand_overs)
+            for moment, ports in stage.worker_kills
+        )
+        outcome.samples, outcome.skipped = self._sampler.samples, stage.skipped
+        outcome.seconds = time.monotonic() - self._began
+        for host in self._fleet.hosts:
+            outcome.ends.update(host.ends)
+
+    def _ledger(self) -> Iterator[tuple[str, dict[str, str]]]:
+        with contextlib.closing(self._fleet.redis.client()) as client:
+            batches = Batches(client, leftovers.KEYS)
+            for batch_id, client_id in self._producers.clients.items():
+                rows: dict[str, str] = {}
+                cursor: str | None = ""
+                while cursor is not None and batches.find(batch_id, client_id):
+                    page = batches.page_of_recipients(client_id, batch_id, None, cursor, 1000)
+                    rows.update((view.contact_id, str(view.state)) for view in page.recipients)
+                    cursor = page.next
+                yield batch_id, rows
+
+    def _settled(self) -> int:
+        """How many recipients need nothing more; the last answer while Redis does not give one."""
+        client = self._fleet.redis.client(socket_timeout=2)
+        with contextlib.closing(client), contextlib.suppress(redis.RedisError, OSError):
+            totals: Any = client.hgetall(leftovers.KEYS.totals)
+            whole = {name.decode(): int(value) for name, value in totals.items()}
+            still = sum(whole.get(name, 0) for name in ("queued", "sending", "deferred"))
+            self._seen_settled = whole.get("recipients", 0) - still
+        return self._seen_settled
+
+    def _progress(self) -> None:
+        done, verdict = self.outcome.played.total(), len(self.outcome.breaches) + len(self._sampler.breaches)
+        minutes, seconds = divmod(int(time.monotonic() - self._began), 60)
+        self._tell(
+            f"{minutes}:{seconds:02d}  {done} faults, {self._producers.recipients} recipients pushed, "
+            f"{self._seen_settled} settled, {verdict} breaches"
+        )
+
+
+def _open_at(one: Any, moment: float) -> bool:
+    return bool(one.begun <= moment and (one.answered is None or one.answered > moment))
+
+
+def _persistently(do: Callable[[], Any]) -> Any:
+    """What a fault does to Redis is tried again while another fault has it in its hand."""
+    give_up = time.monotonic() + 8.0
+    while True:
+        try:
+            return do()
+        except (redis.RedisError, OSError):
+            if time.monotonic() > give_up:
+                raise
+            threading.Event().wait(0.2)

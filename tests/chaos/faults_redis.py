@@ -1,0 +1,173 @@
+"""Faults of Redis and of the way to it; each works on the real server, directly, or on a host's proxy."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import redis
+
+from chaos.schedule import Fault
+from chaos.stage import End, Stage, nothing
+
+
+@contextlib.contextmanager
+def _server(stage: Stage) -> Iterator[Any]:
+    with contextlib.closing(stage.fleet.redis.client(socket_timeout=3)) as client:
+        yield client
+
+
+def _clients(client: Any) -> list[dict[str, str]]:
+    own = str(client.client_id())
+    return [one for one in client.client_list() if one["id"] != own and one["cmd"] != "client|list"]
+
+
+def client_kill(stage: Stage, fault: Fault) -> End:
+    """CLIENT KILL: every second connection."""
+    with _server(stage) as client:
+        for one in _clients(client)[fault.choice % 2 :: 2]:
+            with contextlib.suppress(redis.ResponseError):
+                client.client_kill_filter(_id=one["id"])
+    return nothing
+
+
+def client_unblock(stage: Stage, fault: Fault) -> End:
+    """CLIENT UNBLOCK ... ERROR: everybody who waits in a BLMOVE."""
+    with _server(stage) as client:
+        for one in _clients(client):
+            client.client_unblock(int(one["id"]), error=True)
+    return nothing
+
+
+def script_flush(stage: Stage, fault: Fault) -> End:
+    """SCRIPT FLUSH, again and again."""
+    over = threading.Event()
+
+    def flush() -> None:
+        with _server(stage) as client:
+            while not over.wait(0.005):
+                with contextlib.suppress(redis.RedisError):
+                    client.script_flush()
+
+    thread = threading.Thread(target=flush, daemon=True)
+    thread.start()
+
+    def end() -> None:
+        over.set()
+        thread.join()
+
+    return end
+
+
+def _configured(name: str, value: str, back: str) -> Callable[[Stage, Fault], End]:
+    def begin(stage: Stage, fault: Fault) -> End:
+        with _server(stage) as client:
+            client.config_set(name, value)
+
+        def end() -> None:
+            with _server(stage) as client:
+                client.config_set(name, back)
+
+        return end
+
+    return begin
+
+
+def save_fails(stage: Stage, fault: Fault) -> End:
+    """MISCONF: snapshots are wanted and cannot be written."""
+    folder = stage.fleet.redis.folder
+    blocker = folder / "dump.rdb"
+    with contextlib.suppress(FileNotFoundError):
+        blocker.unlink()
+    blocker.mkdir()  # a file can be renamed over no folder
+    (blocker / "full").touch()
+    with _server(stage) as client:
+        client.config_set("save", "3600 1")
+        with contextlib.suppress(redis.ResponseError):
+            client.bgsave()
+
+    def end() -> None:
+        (blocker / "full").unlink()
+        blocker.rmdir()
+        with _server(stage) as client:
+            client.config_set("save", "")
+
+    return end
+
+
+def read_only(stage: Stage, fault: Fault) -> End:
+    """REPLICAOF on the live node: it refuses every write."""
+    with _server(stage) as client:
+        client.replicaof("127.0.0.1", 1)
+
+    def end() -> None:
+        with _server(stage) as client:
+            client.replicaof("NO", "ONE")
+
+    return end
+
+
+def frozen(stage: Stage, fault: Fault) -> End:
+    """A server that answers nobody, its connections open."""
+    stage.fleet.redis.freeze()
+    return stage.fleet.redis.thaw
+
+
+def killed(stage: Stage, fault: Fault) -> End:
+    """Kill -9 of Redis, which keeps an append-only file; started again a moment later."""
+    stage.fleet.redis.kill()
+
+    def end() -> None:
+        stage.fleet.redis.start()
+
+    return end
+
+
+def drop_reply(stage: Stage, fault: Fault) -> End:
+    """The reply to some command is lost, and its connection with it: once for each host."""
+    markers = (b"", b"", b"ok", b"claimed", b"contact_ids", b"mailerd", b":1\r\n", b"queued")
+    for number, host in enumerate(stage.fleet.hosts):
+        host.proxy.swallow(markers[(fault.choice >> (4 * number)) % len(markers)])
+    return nothing
+
+
+def cut(stage: Stage, fault: Fault) -> End:
+    """Every connection of one host is cut."""
+    stage.fleet.hosts[fault.host].proxy.cut()
+    return nothing
+
+
+def delay(stage: Stage, fault: Fault) -> End:
+    """Every reply to one host takes a while."""
+    proxy = stage.fleet.hosts[fault.host].proxy
+    proxy.delay = 0.05 + fault.choice % 200 / 1000
+
+    def end() -> None:
+        proxy.delay = 0.0
+
+    return end
+
+
+def black_hole(stage: Stage, fault: Fault) -> End:
+    """One host's packets vanish, and no connection ends."""
+    proxy = stage.fleet.hosts[fault.host].proxy
+    proxy.black_hole()
+    return proxy.heal
+
+
+FAULTS = {
+    "client-kill": client_kill,
+    "client-unblock": client_unblock,
+    "script-flush": script_flush,
+    "memory-full": _configured("maxmemory", "1mb", "0"),
+    "save-fails": save_fails,
+    "read-only": read_only,
+    "redis-frozen": frozen,
+    "redis-killed": killed,
+    "drop-reply": drop_reply,
+    "cut": cut,
+    "delay": delay,
+    "black-hole": black_hole,
+}

@@ -1,0 +1,38 @@
+"""What a run says at its end, for people and as JSON. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from chaos.campaign import Outcome
+
+SHOWN = 20
+
+
+def text(outcome: Outcome) -> str:
+    """The report."""
+    verdict = outcome.verdict
+    states = ", ".join(f"{number} {state}" for state, number in sorted(verdict.states.items()))
+    share = f"{100 * outcome.aimed / outcome.kills:.0f} %" if outcome.kills else "none"
+    slowest = sorted(outcome.slowest.items(), key=lambda pair: -pair[1])[:5]
+    lines = [
+        f"server            {outcome.server}, {outcome.seconds:.0f} s",
+        f"faults            {outcome.played.total()}: "
+        + ", ".join(f"{name} {number}" for name, number in sorted(outcome.played.items())),
+        f"  met nothing     {sum(outcome.skipped.values())}: {outcome.skipped}",
+        f"recipients        {verdict.accepted} accepted: {states}",
+        f"mailed            {verdict.mailed}, repeats {verdict.repeats}, hand-overs cut {verdict.cut_off}",
+        f"worker kills      {outcome.kills}, with a hand-over open: {share}",
+        f"samples           {outcome.samples} of conservation",
+        f"daemons ended     {dict(outcome.ends)} and were started again",
+        "slowest to flow   " + ", ".join(f"{seconds:.1f} s after {name}" for name, seconds in slowest),
+        f"breaches          {len(outcome.breaches)}",
+    ]
+    lines += [f"  {breach}" for breach in outcome.breaches[:SHOWN]]
+    return "\n".join(lines)
+
+
+def as_json(outcome: Outcome) -> dict[str, Any]:
+    """The same for programs."""
+    return {**asdict(outcome), "ends": {str(code): number for code, number in outcome.ends.items()}}

@@ -1,0 +1,125 @@
+"""
+The verdict, pure: what producers were told, what the ledger says, what the mail server saw.
+
+Nobody lost, nobody twice, and nobody in doubt but those whose hand-over was cut.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+
+from chaos.jobs import address, known
+from chaos.stage import Cut
+from rigs.sink import HandOver, Mail
+
+# Around a kill, commands and answers may be under way that one side has written and the other has not read.
+SLACK = 0.1
+LONGEST = 5.0  # no hand-over takes longer (seconds)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything that a run leaves; ``ledger``: contact to state; ``hand_overs`` by their number."""
+
+    accepted: Mapping[str, AbstractSet[str]]
+    tried: Mapping[str, AbstractSet[str]]
+    cancelled: AbstractSet[str]
+    ledger: Mapping[str, Mapping[str, str]]
+    mails: Sequence[Mail]
+    hand_overs: Sequence[HandOver]
+    cuts: Sequence[Cut]
+    resend: bool
+
+
+@dataclass
+class Verdict:
+    """What came out; ``breaches`` empty is what must be."""
+
+    breaches: list[str] = field(default_factory=list)
+    states: Counter[str] = field(default_factory=Counter)
+    accepted: int = 0
+    mailed: int = 0
+    repeats: int = 0
+    cut_off: int = 0
+
+
+def judge(evidence: Evidence) -> Verdict:
+    """Reconcile it all."""
+    verdict = Verdict(accepted=sum(map(len, evidence.accepted.values())))
+    got: dict[str, list[Mail]] = defaultdict(list)
+    for mail in evidence.mails:
+        got[mail.recipient].append(mail)
+    cut = _cut_off(evidence.hand_overs, evidence.cuts)
+    verdict.mailed, verdict.cut_off = len(got), sum(cut.values())
+    for batch_id, contacts in evidence.tried.items():
+        _judge_batch(verdict, evidence, batch_id, contacts, got, cut)
+    strangers = set(got) - {address(each) for contacts in evidence.tried.values() for each in contacts}
+    _report(verdict, "mailed without any job", strangers)
+    return verdict
+
+
+def _judge_batch(
+    verdict: Verdict,
+    evidence: Evidence,
+    batch_id: str,
+    contacts: AbstractSet[str],
+    got: Mapping[str, Sequence[Mail]],
+    cut: Mapping[str, int],
+) -> None:
+    rows = evidence.ledger.get(batch_id, {})
+    verdict.states.update(rows.values())
+    _report(verdict, f"lost: {batch_id} has no row for", evidence.accepted.get(batch_id, set()) - set(rows))
+    _report(verdict, f"{batch_id} has rows for strangers", set(rows) - contacts)
+    wrong: dict[str, set[str]] = defaultdict(set)
+    for contact, state in rows.items():
+        mails = got.get(address(contact), ())
+        for what in _wrongs(contact, state, mails, cut.get(address(contact), 0), evidence):
+            wrong[what].add(contact)
+        if state == "cancelled" and batch_id not in evidence.cancelled:
+            wrong["cancelled by nobody"].add(contact)
+        verdict.repeats += max(0, len(mails) - 1)
+    for what, who in wrong.items():
+        _report(verdict, f"{batch_id}: {what}", who)
+
+
+def _wrongs(contact: str, state: str, mails: Sequence[Mail], cuts: int, evidence: Evidence) -> Iterable[str]:
+    if state in ("queued", "sending", "deferred"):
+        yield f"lost: still {state} and nothing moves"
+    if len(mails) > 1 and not evidence.resend:
+        yield "mailed twice"
+    if len(mails) > 1 + cuts:
+        yield f"mailed {len(mails)} times, and {cuts} hand-overs were cut"
+    if len({mail.message_id for mail in mails}) > 1:
+        yield "mailed twice with different Message-IDs"
+    if state == "sent" and not mails:
+        yield "sent, and the mail server never saw it"
+    if mails and state not in ("sent", "unknown") and not (evidence.resend and cuts):
+        yield f"mailed, and the ledger says {state}"
+    if state == "unknown" and not cuts:
+        yield "unknown, and no hand-over of it was cut"
+    if state == "invalid" and known(contact):
+        yield "invalid, and the database has it"
+
+
+def _cut_off(hand_overs: Sequence[HandOver], cuts: Sequence[Cut]) -> Counter[str]:
+    """How many hand-overs of each address got no answer, or one that a death may have kept from us."""
+    lost = {number for number, one in enumerate(hand_overs) if one.answered is None}
+    begun = [one.begun for one in hand_overs]
+    for cut in cuts:
+        first = bisect_left(begun, cut.begun - LONGEST)
+        for number in range(first, bisect_left(begun, cut.ended + SLACK)):
+            one = hand_overs[number]
+            ours = cut.helo in ("", one.helo) and (not cut.ports or one.port in cut.ports)
+            if ours and (one.answered or 0.0) > cut.begun - SLACK:
+                lost.add(number)
+    return Counter(hand_overs[number].recipient for number in lost)
+
+
+def _report(verdict: Verdict, what: str, who: AbstractSet[str]) -> None:
+    if who:
+        some = ", ".join(sorted(who)[:3])
+        verdict.breaches.append(f"{what}: {len(who)} ({some}{', …' if len(who) > 3 else ''})")
