@@ -41,11 +41,12 @@ class End(Enum):
     DONE = auto()
     STOPPED = auto()  # told to stop, or not sure of the lease: the rest is untouched
     PAUSED = auto()  # the batch was paused: the rest is untouched
+    CANCELLED = auto()  # the batch was cancelled: nobody of the rest is handed over any more
     BLOCKED = auto()  # the route or the contact database is out of order: the rest is untouched
 
 
-# How a batch that an operator has halted ends a pass; the janitor settles the rest of a cancelled one.
-HALTED = {Halt.PAUSED: End.PAUSED, Halt.CANCELLED: End.DONE}
+# How a batch that an operator has halted ends a pass.
+HALTED = {Halt.PAUSED: End.PAUSED, Halt.CANCELLED: End.CANCELLED}
 
 
 @dataclass(frozen=True, slots=True)

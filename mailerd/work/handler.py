@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 DISCARDED = Outcome(Kind.DISCARDED, 'mail.transport is "none": the job was logged and nothing sent')
 
+CANCELLED = Outcome(Kind.WITHHELD, "its batch was cancelled")
+
 
 class Handler:
     """Works off the jobs of one incarnation. ``delivery`` is None where the transport is ``none``."""
@@ -133,8 +135,7 @@ class Handler:
 
     def _deliver(self, claim: Claim, opened: OpenBatch, contacts: tuple[str, ...], *, retry: bool) -> str:
         if opened.halt is Halt.CANCELLED:
-            self._claims.ack(claim)
-            return ""
+            return self._close(claim, opened.batch, contacts)
         letter = self._letter(opened)
         if isinstance(letter, str):
             return self._give_up(claim, opened.batch, contacts, letter)
@@ -148,7 +149,20 @@ class Handler:
         except TooFewCopies as fault:
             self._claims.give_back(claim, opened.batch.tag, str(fault))
             raise
+        if ended.end is End.CANCELLED:
+            return self._close(claim, opened.batch, contacts)
         return self._let_go(claim, opened.batch, ended)
+
+    def _close(self, claim: Claim, batch: Batch, contacts: Sequence[str]) -> str:
+        """
+        End a job of a cancelled batch. The janitor cancels whoever waits.
+
+        Whom a dead worker had in hand may have got the mail: since no claim will ask for them any more, this
+        is where they become unknown.
+        """
+        self._book_all("", batch, contacts, CANCELLED)
+        self._claims.ack(claim)
+        return ""
 
     def _let_go(self, claim: Claim, batch: Batch, ended: Pass) -> str:
         if ended.end is End.STOPPED:

@@ -628,6 +628,41 @@ def test_a_worker_killed_in_a_hand_over_leaves_one_unknown(office: Office) -> No
     assert bench.leftovers() == {}
 
 
+@pytest.mark.parametrize("cancelled", ["before", "after", "meanwhile"])
+def test_whom_a_dead_host_had_in_hand_when_its_batch_was_cancelled_is_unknown(
+    office: Office, cancelled: str
+) -> None:
+    """Its board is gone and no claim asks for it any more; yet the batch ends, whenever the cancel came."""
+    bench, man = office.bench, office.hire()
+    actions = Actions(bench.client, bench.keys)
+    everybody, look_up = contacts(9), office.post.lookup
+
+    def cancel() -> None:
+        assert actions.act(Action.CANCEL, "shop", "b1") is Effect.DONE
+        bench.upkeep.tend()
+
+    def cancel_and_look_up(contact_ids: Sequence[str]) -> Mapping[str, Contact | Outcome]:
+        cancel()
+        return look_up(contact_ids)
+
+    bench.push(job(everybody))
+    killed_while(office, man, "open", everybody[-1])
+    if cancelled == "before":
+        cancel()
+    man.hands.die()
+    bench.upkeep.reap(man.hands.incarnation, died=True)
+    if cancelled == "after":
+        cancel()
+    if cancelled == "meanwhile":  # the next worker has opened the batch, and claimed nobody yet
+        office.post.lookup = cancel_and_look_up  # type: ignore[method-assign] # an operator's moment
+    office.work_off()
+
+    assert sorted(office.post.got) == everybody[:8]
+    assert bench.counts() == {"sent": 6, "unknown": 3}
+    assert "finished" in bench.record()
+    assert bench.leftovers() == {}
+
+
 def test_a_worker_killed_in_a_hand_over_sends_again_under_resend(bench: LedgerBench, tmp_path: Path) -> None:
     """By policy the one in the open hand-over is deferred and gets its mail (again)."""
     office = Office(bench, tmp_path, "outbox", unknown="resend")
