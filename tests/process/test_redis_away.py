@@ -135,7 +135,7 @@ def test_frozen_redis(daemons: Daemons, redis_servers: Servers, sink: Sink, proj
 def test_an_idle_daemon_leaves_redis_alone(
     daemons: Daemons, valkey: RedisServer, sink: Sink, project: Project
 ) -> None:
-    """Leases, takes and chores with nothing to do: at most two commands a second and worker, scripts' own too."""
+    """Leases, takes and chores cost at most two commands a second and worker, with those inside scripts."""
     daemon = daemons(project.sections(valkey, sink, workers={"processes": 2})).start()
     with contextlib.closing(valkey.client()) as client:
 

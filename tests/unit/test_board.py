@@ -169,7 +169,7 @@ def test_a_cleared_slot_is_remembered_until_it_is_settled(tmp_path: Path) -> Non
 
 
 def test_what_is_settled_while_it_is_listed_is_passed_over(tmp_path: Path) -> None:
-    """Remains that the janitor forgets between the listing and the reading are no fault, and hide no others."""
+    """Remains that the janitor forgets between listing and reading are no fault, and hide no others."""
     board = Board.create(tmp_path, 1, 3)
     board.slots[0].open("kept", 1, 0.0)
     remains = board.clear(board.slots[0])

@@ -6,7 +6,6 @@ import pytest
 
 from rows.table import MOST_REASONS, NUMBERS, ROOT, loose_guards, markdown, marks, missing, rows
 
-
 # The failovers, whose tests are still to come.
 OPEN = ("queues-4:", "queues-42:")
 
