@@ -18,7 +18,7 @@ from typing import Any
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-_HAND_OVERS = itertools.count(1)
+_HAND_OVERS = itertools.count(time.monotonic_ns())  # no number comes again after a restart
 _LINE_LIMIT = 1001  # RFC 5321: 1000 with CRLF; a dot may be stuffed in front
 
 
