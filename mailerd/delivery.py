@@ -32,6 +32,8 @@ from mailerd.transports import Session
 EXPIRED = Outcome(Kind.EXPIRED, "expires_at had passed before it was sent")
 # Outcomes of attempts in which nothing was handed over.
 NO_HAND_OVER = frozenset({Kind.WITHHELD, Kind.BLOCKED})
+MAYBE_MAILED = frozenset({Kind.SENT, Kind.UNKNOWN})
+NEVER_CLAIMED = frozenset({Kind.INVALID, Kind.SUPPRESSED})
 NOT_BEGUN = Outcome(Kind.WITHHELD, "the lease was lost, or copies were missing, before the hand-over")
 
 
@@ -189,11 +191,11 @@ class Delivery:
             self._slot.tally.outcome(booking.outcome.kind)
 
     def _remember(self, batch: Batch, group: _Group) -> None:
-        """Put on the ring who has, or may have, the mail: should Redis forget it, it is told again."""
+        """Put on the ring who has the mail, may have it or has not: a Redis that forgets it is told again."""
         outcomes = tuple(
-            (booking.contact_id, booking.outcome.kind)
+            (booking.contact_id, kind if kind in MAYBE_MAILED else Kind.WITHHELD)
             for booking in group.bookings
-            if booking.outcome.kind in (Kind.SENT, Kind.UNKNOWN)
+            if (kind := booking.outcome.kind) not in NEVER_CLAIMED
         )
         if outcomes:
             incarnation = self._lease.incarnation

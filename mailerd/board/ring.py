@@ -24,7 +24,7 @@ RING_SIZE = 16 + ROOM
 
 _COUNTER = struct.Struct("@Q")
 _LENGTH = struct.Struct("@I")
-_LETTERS = {Kind.SENT: "s", Kind.UNKNOWN: "u"}
+_LETTERS = {Kind.SENT: "s", Kind.UNKNOWN: "u", Kind.WITHHELD: "r"}
 _KINDS = {letter: kind for kind, letter in _LETTERS.items()}
 # Of a group: so that no record takes up the ring.
 _IN_A_RECORD = 32

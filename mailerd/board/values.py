@@ -60,7 +60,7 @@ class GroupRemains:
 @dataclass(frozen=True, slots=True)
 class Answered:
     """
-    What hand-overs of one batch came to: sent, or unknown, or None while there is no answer yet.
+    What claims of one batch came to: sent, unknown, withheld (has no mail), or None without an answer yet.
 
     ``at`` is when (seconds since the epoch).
     """

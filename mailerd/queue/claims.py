@@ -37,6 +37,7 @@ class Claim:
     raw: bytes
     jid: str
     incarnation: str
+    era: str = ""  # the life of Redis that it was taken from
 
 
 class Taker:
@@ -53,11 +54,13 @@ class Taker:
         client: redis.Redis,
         patience: Patience,
         greet: Callable[[Any], None] | None = None,
+        era: Callable[[], str] = str,
     ) -> None:
         self._keys = keys
         self._brpop = config.queue.fetch == "brpop"
         self._client = client
         self._patience = patience
+        self._era = era
         self._blocking = connect(config.redis, greet=greet, timeout=BLOCK + 5)
         self._connection: Any = None  # redis-py's Connection, whose methods carry no types
         self._client_id = 0
@@ -76,7 +79,7 @@ class Taker:
                 raw = run(self._client, "take", [self._keys.queue, self._keys.hand(lease.incarnation)])
                 if raw is None:
                     raise  # to be asked again after a pause, since BLMOVE did not wait
-        return Claim(raw, job_id(raw), lease.incarnation) if raw is not None else None
+        return Claim(raw, job_id(raw), lease.incarnation, self._era()) if raw is not None else None
 
     def unblock(self) -> None:
         """Make a blocked ``take`` return at once. Raises ``RedisUnavailable``."""
@@ -139,10 +142,23 @@ class Taker:
 
 
 class Claims:
-    """The ways to end a claim. Each raises ``LeaseLost`` when the claim is no longer this incarnation's."""
+    """
+    The ways to end a claim. Each raises ``LeaseLost`` when the claim is no longer this incarnation's.
 
-    def __init__(self, client: redis.Redis, keys: Keys, lease: Lease, patience: Patience) -> None:
+    A claim that began in another life of Redis, which may have forgotten what has been booked since, is not
+    over: whatever should end it gives it back, and what is settled is not done again.
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        keys: Keys,
+        lease: Lease,
+        patience: Patience,
+        era: Callable[[], str] = str,
+    ) -> None:
         self._client = client
+        self._era = era
         self._keys = keys
         self._lease = lease
         self._patience = patience
@@ -151,7 +167,8 @@ class Claims:
         """The job is done; what is left of it, if anything, comes back in ``delay`` seconds."""
         payload: tuple[Argument, Argument] = (uuid4().hex, rest.to_bytes()) if rest else ("", b"")
         keys = [*self._own(claim), self._keys.jobs, self._keys.retry, self._keys.later]
-        self._end(claim, "finish", keys, [*payload, int(delay * 1000)])
+        if not self._end(claim, "finish", keys, [*payload, int(delay * 1000)], claim.era):
+            self.give_back(claim)
 
     def give_back(self, claim: Claim, tag: str = "", waiting_for: str = "") -> None:
         """Back to the head of the queue, untouched: the worker stops, or the route is out of order."""
@@ -167,16 +184,29 @@ class Claims:
     def bury(self, claim: Claim, reason: str) -> None:
         """To the dead letters, its bytes unchanged."""
         keys = [*self._own(claim), self._keys.jobs, self._keys.dead, self._keys.letters]
-        self._end(claim, "bury", [*keys, self._keys.letter_reasons], [letter_id(claim), reason])
+        keys.append(self._keys.letter_reasons)
+        if not self._end(claim, "bury", keys, [letter_id(claim), reason], claim.era):
+            self.give_back(claim)
 
     def _own(self, claim: Claim) -> list[str]:
         return [self._keys.lease(claim.incarnation), self._keys.hand(claim.incarnation)]
 
-    def _end(self, claim: Claim, script: str, keys: list[str], arguments: list[Argument]) -> None:
+    def _end(
+        self, claim: Claim, script: str, keys: list[str], arguments: list[Argument], only_in: str = ""
+    ) -> bool:
+        """Run the script; with ``only_in`` in that life of Redis or not at all: then False."""
         receipt: list[Argument] = [self._lease.milliseconds, claim.raw, claim.jid]
-        answer = self._patience.call(lambda: run(self._client, script, keys, [*receipt, *arguments]))
+
+        def end() -> Any:
+            # Asked at each try: a new connection may have met another life and then has failed once.
+            if only_in and self._era() != only_in:
+                return None
+            return run(self._client, script, keys, [*receipt, *arguments])
+
+        answer = self._patience.call(end)
         if answer == b"lost":
             raise LeaseLost
+        return answer is not None
 
 
 def letter_id(claim: Claim) -> str:

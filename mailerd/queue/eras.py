@@ -22,7 +22,7 @@ from mailerd.queue.keys import Batch, Keys, Rows, field_prefix
 from mailerd.queue.ledger import ROWS_IN_A_SCRIPT, known_batch
 from mailerd.queue.scripts import Argument, run
 
-_LETTERS = {Kind.SENT: "s", Kind.UNKNOWN: "u", None: "c"}
+_LETTERS = {Kind.SENT: "s", Kind.UNKNOWN: "u", Kind.WITHHELD: "r", None: "c"}
 
 # A recipient: contact, letter, incarnation, when.
 _Told = tuple[str, str, str, int]
@@ -63,7 +63,7 @@ def era_of(client: redis.Redis) -> str:
 
 
 def replay(client: redis.Redis, keys: Keys, answered: Iterable[Answered]) -> int:
-    """Tell who has been handed over; how many were not known to be. Raises ``RedisUnavailable``."""
+    """Tell what claims came to; of how many it was not known. Raises ``RedisUnavailable``."""
     news = 0
     for (client_id, batch_id), told in _by_batch(answered).items():
         known = known_batch(client, keys, client_id, batch_id)

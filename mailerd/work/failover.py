@@ -12,12 +12,14 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
-from mailerd.board import Slot
+from mailerd.board import Answered, Slot
 from mailerd.clock import Clock, Stop
 from mailerd.config import Config
 from mailerd.errors import RedisUnavailable
+from mailerd.outcome import Kind
 from mailerd.queue.connection import connect
 from mailerd.queue.eras import arrive, era_of, replay
 from mailerd.queue.keys import Keys
@@ -55,17 +57,29 @@ class Failover:
         self._era = slot.era
         self._lock = threading.Lock()
 
+    @property
+    def era(self) -> str:
+        """The life of Redis that was met last."""
+        return self._era
+
     def meet(self, era: str) -> None:
-        """Return once that life knows what this host does. Raises ``RedisUnavailable``."""
+        """
+        See to it that this life knows what this host does.
+
+        Raises ``RedisUnavailable``, also once after a change: what was asked before it is to be thought over.
+        """
         with self._lock:
-            if era != self._era:
-                self._tell(era)
-                self._era = era
-                if self._noted:
-                    self._slot.era = era
+            if era == self._era:
+                return
+            self._tell(era)
+            former, self._era = self._era, era
+            if self._noted:
+                self._slot.era = era
+        if former:
+            raise RedisUnavailable("it is another life of Redis")
 
     def _tell(self, era: str) -> None:
-        answered = [one for slot in self._slot.peers for one in slot.recall(self._clock.now())]
+        answered = self._remembered()
         if not answered and not self._era:
             return  # the first life that this slot meets
         keys = Keys(self._config.queue.name)
@@ -86,9 +100,25 @@ class Failover:
         finally:
             client.close()
 
+    def _remembered(self) -> list[Answered]:
+        """What the board tells; which claims came to nothing, only their own worker can be sure of."""
+        now, group = self._clock.now(), self._slot.read_group() if self._noted else None
+        in_hand = {one.contact_id for one in group.recipients} if group else set()
+        own = self._slot.incarnation if self._noted else ""
+        told = []
+        for one in (one for slot in self._slot.peers for one in slot.recall(now)):
+            sure = in_hand if one.incarnation == own else None
+            kept = tuple((who, kind) for who, kind in one.outcomes if _holds(who, kind, sure))
+            told.append(replace(one, outcomes=kept))
+        return told
+
     def _wait_for_others(self, missing: Callable[[], set[str]]) -> None:
         here = {slot.incarnation for slot in self._slot.peers}
         give_up = self._clock.monotonic() + LONGEST_WAIT
         self._pausing(LONGEST_WAIT)
         while missing() - here and self._clock.monotonic() < give_up and not self._stop:
             self._stop.wait(LOOK_EVERY)
+
+
+def _holds(contact_id: str, kind: Kind | None, in_hand: set[str] | None) -> bool:
+    return kind is not Kind.WITHHELD or (in_hand is not None and contact_id not in in_hand)

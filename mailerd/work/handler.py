@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from mailerd.board import Tally
 from mailerd.clock import Stop
@@ -120,7 +121,7 @@ class Handler:
         raw = self._ledger.draw(ticket)
         if raw is None:
             return ""
-        drawn = Claim(raw, job_id(raw), claim.incarnation)
+        drawn = replace(claim, raw=raw, jid=job_id(raw))
         payload = parse(raw, self._longest)
         return self._worked_slice(drawn, payload) if isinstance(payload, Slice) else ""
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from mailerd.board import Event, Slot, SlotState
 from mailerd.clock import Clock, Stop
@@ -94,14 +93,16 @@ class Worker:
         self._clock = clock
         self._show = show
         self._keys = Keys(config.queue.name)
-        greet = self._greeting(noted=True)
+        self._failover = Failover(config, slot, clock, hurry, self._pausing, noted=True)
+        greet = greeting(self._failover.meet)
         self._client = connect(config.redis, greet=greet)
         self._patience = Patience(clock, self._stop, self._pausing)
         # What is known to be sent must reach the ledger: that is tried until the drain is over.
         self._stubborn = Patience(clock, hurry, self._pausing)
-        self._taker = Taker(config, self._keys, self._client, self._stubborn, greet)
+        self._taker = Taker(config, self._keys, self._client, self._stubborn, greet, self._era)
         # A worker that waits for an answer of the mail server does not connect; its keeper does.
-        renewals = connect(config.redis, timeout=config.queue.lease / 5, greet=self._greeting(noted=False))
+        alert = Failover(config, slot, clock, hurry, _unseen, noted=False)
+        renewals = connect(config.redis, timeout=config.queue.lease / 5, greet=greeting(alert.meet))
         abort = self._abort_sessions
         self._keeper = Keeper(renewals, self._keys, self._taker, slot, stops, clock, abort)
         self._longest_step = LONGEST_STEP + longest_hand_over(config)
@@ -196,7 +197,7 @@ class Worker:
         self._lease = lease
         self._slot.incarnation = lease.incarnation
         config, keys, incarnation = self._config, self._keys, lease.incarnation
-        self._claims = Claims(self._client, keys, lease, self._stubborn)
+        self._claims = Claims(self._client, keys, lease, self._stubborn, self._era)
         ledger = Ledger(
             self._client, keys, incarnation, config.queue.lease, self._stubborn, config.redis.replicas
         )
@@ -229,10 +230,8 @@ class Worker:
         except (RedisUnavailable, RedisRefused):
             return
 
-    def _greeting(self, *, noted: bool) -> Callable[[Any], None]:
-        hurry = self._stops[1]
-        pausing = self._pausing if noted else _unseen
-        return greeting(Failover(self._config, self._slot, self._clock, hurry, pausing, noted=noted).meet)
+    def _era(self) -> str:
+        return self._failover.era
 
     def _renew(self) -> bool:
         return self._lease.renew(self._client, self._keys)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import redis
 
 from mailerd.board import Answered
 from mailerd.outcome import Kind
+from mailerd.queue.claims import Claims
 from mailerd.queue.eras import arrive, replay
 from rigs.ledger_bench import Hands, LedgerBench, booking, contacts, job
 
@@ -90,6 +93,41 @@ def test_whoever_is_admitted_again_is_as_the_ring_said(
     assert (b"c2" in slices, b"c3" in slices, b"c0" in slices) == (cut > 0, cut > 0, False)
     another = bench.hands()
     assert another.claim(batch, "c0", "c1", "c2", "c3") == ["settled", "unknown", "busy", "claimed"]
+
+
+def test_a_claim_that_came_to_nothing_is_released_for_its_own_incarnation_only(bench: LedgerBench) -> None:
+    """Also where the batch was cancelled; whoever is queued, sent, unknown or another's stays."""
+    hands, other = bench.hands(), bench.hands()
+    batch = hands.admit(job(contacts(5)))
+    hands.claim(batch, "c0", "c2", "c3")
+    other.claim(batch, "c1")
+    hands.mark(batch, booking("c2", Kind.SENT), booking("c3", Kind.UNKNOWN))
+    nobody = [(contact, Kind.WITHHELD) for contact in (*contacts(5), "stranger")]
+
+    assert replay(bench.client, bench.keys, answered(hands, *nobody)) == 1
+    assert bench.states() == {"c0": "queued", "c1": "sending", "c2": "sent", "c3": "unknown", "c4": "queued"}
+    assert not bench.client.exists(bench.keys.told("shop/b1"))
+    bench.assert_conserved()
+    bench.client.hset(bench.keys.batch("shop/b1"), "halt", "cancelled")
+    assert replay(bench.client, bench.keys, answered(other, *nobody)) == 1
+    assert bench.states()["c1"] == "cancelled"
+    bench.assert_conserved()
+
+
+@pytest.mark.parametrize("end", ["ack", "bury"])
+def test_a_claim_of_another_life_of_redis_is_not_over(bench: LedgerBench, end: str) -> None:
+    """What was booked during it may be forgotten: the job is worked on once more."""
+    hands = bench.hands()
+    eras = iter(["e1", "e2"])
+    claims = Claims(bench.client, bench.keys, hands.lease, bench.patience(), lambda: next(eras))
+    for _ in range(2):
+        bench.push(job(["a"]))
+        claim = replace(hands.took(), era="e1")
+        claims.ack(claim) if end == "ack" else claims.bury(claim, "as the test says")
+
+    assert bench.queue() == [job(["a"]).to_json()]
+    assert bench.hand(hands) == []
+    assert len(bench.client.zrange(bench.keys.dead, 0, -1)) == (end == "bury")
 
 
 def test_a_batch_that_ended_long_ago_is_not_remembered(bench: LedgerBench) -> None:

@@ -1,8 +1,8 @@
--- Tells a Redis that may have forgotten it (a failover, a crash) who has been handed over. A final state stays.
+-- Tells a Redis that may have forgotten it (a failover, a crash) what claims came to. A final state stays.
 -- A recipient without a row is remembered until its job is admitted (again).
 -- KEYS 1 batch  2 ended  3 tombstone  4 told  5 an unused key  6… row hashes
 -- ARGV 1 client/batch  2 prefix of fields  3… quintuples of row hash (from 1), contact, letter (s sent, u unknown,
---      c in hand), incarnation, when (seconds since the epoch)
+--      c in hand, r: its claim is over and it has no mail), incarnation, when (seconds since the epoch)
 -- Returns how many recipients were not known to be so. The UNLINK makes the script pass when Redis is full.
 redis.call('UNLINK', KEYS[5])
 if redis.call('EXISTS', KEYS[3]) == 1 then return 0 end
@@ -20,6 +20,7 @@ end
 local function becomes(row, to, inc, at)
   local held, waits = row.letter == 'c' or row.letter == 'u', row.letter == 'q' or row.letter == 'd'
   if to == 's' then return held or waits end
+  if to == 'r' then return row.letter == 'c' and row.number == inc end
   if to == 'u' and row.letter == 'c' and row.number == inc then return true end
   return waits and is_older(row, at)
 end
@@ -37,9 +38,13 @@ for i = 3, #ARGV, 5 do
   local old = redis.call('HGET', key, ARGV[2] .. contact)
   local row = old and parse_row(old)
   if not row then
-    remember(contact, to, inc)
+    if to ~= 'r' then remember(contact, to, inc) end
   elseif becomes(row, to, inc, tonumber(ARGV[i + 4])) then
-    local rest = to == 's' and '' or (',' .. inc .. ',' .. row.attempts .. ',' .. row.first)
+    if to == 'r' then to = halt_of(batch) == 'cancelled' and 'k' or 'q' end
+    local rest = ''
+    if to == 'k' then rest = ',' .. why_number(batch, CANCELLED) end
+    if to == 'q' then rest = ',,' .. row.attempts .. ',' .. row.first end
+    if to == 'u' or to == 'c' then rest = ',' .. inc .. ',' .. row.attempts .. ',' .. row.first end
     redis.call('HSET', key, ARGV[2] .. contact, to .. since .. rest)
     count(delta, row.letter, -1)
     count(delta, to, 1)
