@@ -13,6 +13,7 @@ import ast
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -79,6 +80,7 @@ def _row(name: str, table: dict[str, object], marked: dict[str, list[str]]) -> R
     )
 
 
+@cache
 def marks() -> dict[str, list[str]]:
     """For each row the tests that are marked with it: ``tests/unit/test_x.py::test_y``."""
     found: dict[str, list[str]] = {}
