@@ -23,7 +23,7 @@ from mailerd.queue.dead_letters import DeadLetters, Unknowns
 from mailerd.queue.diagnosis import Complaint, diagnose
 from mailerd.queue.keys import Keys
 from mailerd.queue.model import BatchView, QueueStatus
-from mailerd.queue.probe import named
+from mailerd.queue.probe import describe, named
 
 # Seconds: somebody sits and waits.
 TIMEOUT = 3.0
@@ -39,7 +39,8 @@ class Queue:
     """
     What there is to ask and to do.
 
-    ``status`` tells how the queue is at that moment, ``diagnose`` what is wrong with it.
+    ``status`` tells how the queue is at that moment, ``diagnose`` what is wrong with it, ``server`` what
+    kind of Redis it is, with which replicas.
     """
 
     batches: Batches
@@ -48,6 +49,7 @@ class Queue:
     actions: Actions
     status: Callable[[], QueueStatus]
     diagnose: Callable[[], Iterator[Complaint]]
+    server: Callable[[], str]
 
     def batch(self, batch_id: str, client_id: str | None) -> BatchView:
         """The batch that is meant. Raises ``NoSuchBatch``, or ``AskedAmiss`` where there are several."""
@@ -78,6 +80,7 @@ def opened(config: Config) -> Iterator[Queue]:
         Actions(client, keys, config.redis.replicas),
         partial(queue_status, client, keys),
         partial(diagnose, client, keys, config.redis.replicas),
+        partial(describe, client),
     )
     try:
         with named(config):

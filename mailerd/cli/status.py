@@ -38,12 +38,12 @@ def status(*, as_json: bool) -> None:
     """
     config = configuration()
     with opened(config) as queue:
-        now, unknown = queue.status(), queue.unknowns.count()
+        now, unknown, server = queue.status(), queue.unknowns.count(), queue.server()
     needed = list(attention(now, unknown))
     if as_json:
-        show_json(_as_json(config, now, unknown, needed))
+        show_json({**_as_json(config, now, unknown, needed), "server": server})
         return
-    show_facts(_facts(config, now, unknown))
+    show_facts([*_facts(config, now, unknown), ("server", server)])
     if now.workers:
         click.echo()
         show_table(["worker", "host", "pid", "state", "job in hand"], map(_row, now.workers))

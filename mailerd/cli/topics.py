@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 # In the order in which somebody new wants them.
-NAMES = ("configuration", "drain", "unknown", "signals", "exit-codes", "redis-keys")
+NAMES = ("configuration", "drain", "unknown", "signals", "exit-codes", "redis", "redis-keys")
 _ENTRY = re.compile(r" {2}(\S.*?) {2,}(\S.*)")
 
 
