@@ -30,9 +30,21 @@ FAULTS: dict[str, Callable[[Stage, schedule.Fault], End]] = {
     **faults_redis.FAULTS,
     **faults_around.FAULTS,
 }
+# What may make a lease lapse while a hand-over is under way.
+LAPSING = frozenset(
+    (
+        "stop-worker",
+        "redis-frozen",
+        "redis-killed",
+        "black-hole",
+        "parked-take",
+        "read-only",
+        "save-fails",
+        "memory-full",
+    )
+)
 FLOW_WITHIN = 10.0
 FLOW_WITHIN_OF_A_HOST = 20.0
-SETTLED_WITHIN = 90.0  # the hands of the dead are looked at each minute
 
 
 @dataclass(frozen=True)
@@ -45,6 +57,10 @@ class Plan:
     recipients: int = 0
     only: tuple[str, ...] = ()
     backlog: int = 400
+    pause: float = 0.0  # between two batches
+    settled_within: float = (
+        90.0  # something must move so often; the hands of the dead are looked at each minute
+    )
     sizes: tuple[int, ...] = (1, 5, 30, 60, 100, 200, 400)
 
 
@@ -75,7 +91,9 @@ class Campaign:
         self._began = time.monotonic()
         most = min(plan.recipients or fleet.setup.contacts, fleet.setup.contacts - 1000)
         batches = jobs.batches(plan.seed, plan.sizes)
-        self._producers = Producers(fleet, batches, self._settled, plan.backlog, most)
+        self._producers = Producers(
+            fleet, batches, self._settled, backlog=plan.backlog, most=most, pause=plan.pause
+        )
         self._stage = Stage(fleet, self._producers)
         self._sampler = Sampler(fleet, self._producers)
         self._seen_settled = 0
@@ -125,7 +143,8 @@ class Campaign:
         for thread in threads:
             thread.join()
         self.outcome.played.update(fault.name for fault in faults)
-        self._stage.pauses.append(Cut("", began, time.monotonic() + LEASE + 2))
+        if LAPSING & {fault.name for fault in faults}:
+            self._stage.pauses.append(Cut("", began, time.monotonic() + LEASE + 2))
 
     def _play_one(self, fault: schedule.Fault) -> None:
         pause = threading.Event()
@@ -163,11 +182,13 @@ class Campaign:
 
     def _settle(self) -> None:
         self._producers.stop()
-        give_up, quiet_since = time.monotonic() + SETTLED_WITHIN, 0.0
+        give_up, quiet_since, before = 0.0, 0.0, -1
         pause = threading.Event()
         with contextlib.closing(self._fleet.redis.client()) as client:
             while (left := leftovers.open_recipients(client)) or leftovers.stirs(client):
                 now = time.monotonic()
+                give_up = give_up if left == before else now + self._plan.settled_within
+                before = left
                 orphans = leftovers.orphans(client)
                 quiet_since = 0.0 if leftovers.stirs(client) else quiet_since or now
                 lost = quiet_since and now - quiet_since > LEASE + 2

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import psutil
 import redis
 
+from chaos.leftovers import KEYS, open_recipients
 from chaos.schedule import Fault
 from chaos.stage import End, Stage, nothing
+from rigs.waiting import wait_until
 
 
 @contextlib.contextmanager
@@ -127,7 +131,7 @@ def killed(stage: Stage, fault: Fault) -> End:
 
 def drop_reply(stage: Stage, fault: Fault) -> End:
     """The reply to some command is lost, and its connection with it: once for each host."""
-    markers = (b"", b"", b"ok", b"claimed", b"contact_ids", b"mailerd", b":1\r\n", b"queued")
+    markers = stage.fleet.setup.markers
     for number, host in enumerate(stage.fleet.hosts):
         host.proxy.swallow(markers[(fault.choice >> (4 * number)) % len(markers)])
     return nothing
@@ -145,7 +149,7 @@ def delay(stage: Stage, fault: Fault) -> End:
     proxy.delay = 0.05 + fault.choice % 200 / 1000
 
     def end() -> None:
-        proxy.delay = 0.0
+        proxy.delay = stage.fleet.setup.reply_delay
 
     return end
 
@@ -155,6 +159,35 @@ def black_hole(stage: Stage, fault: Fault) -> End:
     proxy = stage.fleet.hosts[fault.host].proxy
     proxy.black_hole()
     return proxy.heal
+
+
+def parked_take(stage: Stage, fault: Fault) -> End:
+    """
+    Workers die while they wait for a job, and Redis never learns of it: the next job is theirs.
+
+    It comes once they have been buried.
+    """
+    host, producers = stage.fleet.hosts[fault.host], stage.producers
+    workers = host.daemon.workers()
+    ports = frozenset(port for worker in workers for port in host.daemon.ports(worker))
+    producers.held = True
+    with _server(stage) as client, contextlib.suppress(AssertionError):
+        wait_until(lambda: not client.llen(KEYS.queue) and not open_recipients(client), 5)
+        before = {name for name, says in client.hgetall(KEYS.workers).items() if _pid(says) in _pids(workers)}
+        host.proxy.strand(ports)
+        for worker in workers:
+            worker.kill()
+        wait_until(lambda: not before & set(client.hkeys(KEYS.workers)), 5)
+    producers.held = False
+    return host.proxy.heal
+
+
+def _pid(says: bytes) -> int:
+    return int(json.loads(says)["pid"])
+
+
+def _pids(workers: Sequence[psutil.Process]) -> set[int]:
+    return {worker.pid for worker in workers}
 
 
 FAULTS = {
@@ -170,4 +203,5 @@ FAULTS = {
     "cut": cut,
     "delay": delay,
     "black-hole": black_hole,
+    "parked-take": parked_take,
 }

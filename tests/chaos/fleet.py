@@ -30,6 +30,9 @@ from rigs.waiting import wait_until
 
 RESTART_AFTER = 1.0  # as RestartSec in the unit
 LEASE = 3.0
+# "ok" and a number answers an admission; "contact_ids" and "mailerd" stand in jobs that are taken.
+ADMITTED, TAKEN = b"ok\r\n:", b"contact_ids"
+MARKERS = (b"", ADMITTED, b"ok", b"claimed", TAKEN, b"mailerd", b":1\r\n", b"queued")
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ class Setup:
     planted: str = ""
     delay: float = 0.04  # of the mail server, after each final dot
     envelope: float = 0.0  # of the mail server, before it answers to RCPT
+    reply_delay: float = 0.0  # of Redis, in good times
+    markers: tuple[bytes, ...] = MARKERS  # in replies that a fault drops; an empty one is in any
     contacts: int = 100_000
     overlay: Sections = field(default_factory=dict)
 
@@ -156,7 +161,7 @@ class Fleet:
         self._stack.enter_context(self.sink)
         self.calm_sink()
         for number in range(HOSTS):
-            proxy = self._stack.enter_context(Proxy(self.redis.port))
+            proxy = self._stack.enter_context(Proxy(self.redis.port, self.setup.reply_delay))
             host = Host(
                 number, self.folder / f"host{number}", self._sections(proxy), proxy, self.setup.planted
             )

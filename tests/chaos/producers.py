@@ -24,11 +24,19 @@ class Producers:
     """
     Pushes batches while fewer than ``backlog`` recipients are on their way.
 
-    ``accepted``: what producers were told is safe, by batch. ``refused``: answers that must not come.
+    ``pause`` seconds pass between two batches. ``accepted``: what producers were told is safe, by batch.
+    ``refused``: answers that must not come.
     """
 
     def __init__(
-        self, fleet: Fleet, batches: Iterator[Batch], settled: Callable[[], int], backlog: int, most: int
+        self,
+        fleet: Fleet,
+        batches: Iterator[Batch],
+        settled: Callable[[], int],
+        *,
+        backlog: int,
+        most: int,
+        pause: float,
     ) -> None:
         self.accepted: dict[str, set[str]] = {}
         self.promised: dict[str, int] = {}
@@ -38,10 +46,12 @@ class Producers:
         self.repeats = 0
         self.recipients = 0
         self.backlog = backlog
+        self.held = False  # a fault wants the queue to be empty
         self._fleet = fleet
         self._batches = batches
         self._settled = settled
         self._most = most
+        self._pause = pause
         self._stop = threading.Event()
         self._turn = 0
         self._thread = threading.Thread(target=self._run, name="producers", daemon=True)
@@ -65,7 +75,7 @@ class Producers:
 
     def _run(self) -> None:
         for batch in self._batches:
-            while self.recipients - self._settled() >= self.backlog and not self._stop.is_set():
+            while not self._stop.is_set() and self._has_enough():
                 self._stop.wait(0.02)
             if self._stop.is_set() or self.recipients >= self._most:
                 return
@@ -74,6 +84,10 @@ class Producers:
             for push in batch.pushes:
                 self._until_accepted(push)
             self.recipients += len(batch.contact_ids)
+            self._stop.wait(self._pause)
+
+    def _has_enough(self) -> bool:
+        return self.held or self.recipients - self._settled() >= self.backlog
 
     def _until_accepted(self, push: Push) -> None:
         send = self._post if push.http else self._lpush

@@ -21,7 +21,7 @@ if __name__ == "__main__":
 from chaos import report
 from chaos.campaign import Campaign, Outcome, Plan
 from chaos.fleet import Fleet, Setup
-from chaos.planted import PLANTS
+from chaos.plants import PRESETS
 from chaos.schedule import NAMES
 from rigs.redis_server import shipped_valkey
 
@@ -40,7 +40,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--unknown", choices=("hold", "resend"), default="hold", help="mail.unknown")
     parser.add_argument("--server", default=shipped_valkey(), help="the Redis or Valkey server program")
     parser.add_argument("--only", default="", help=f"only these faults, with commas: {', '.join(NAMES)}")
-    parser.add_argument("--planted", choices=sorted(PLANTS), default="", help="a defect that must be found")
+    parser.add_argument(
+        "--planted",
+        choices=sorted(PRESETS),
+        default="",
+        help="play until this defect is found, with faults of its own",
+    )
     parser.add_argument("--json", type=Path, help="write the report there, too")
     given = parser.parse_args()
     if unknown := set(filter(None, given.only.split(","))) - set(NAMES):
@@ -60,6 +65,31 @@ def play(plan: Plan, setup: Setup, tell: Callable[[str], None]) -> tuple[Outcome
         return outcome, folder
     shutil.rmtree(folder)
     return outcome, None
+
+
+def planted_run(name: str, server: str, seed: int) -> tuple[Plan, Setup]:
+    """The run that must find this planted defect."""
+    how = PRESETS[name]
+    plan = Plan(
+        seed,
+        how.faults,
+        only=how.only,
+        backlog=how.backlog,
+        pause=how.pause,
+        sizes=how.sizes,
+        settled_within=15.0,
+    )
+    setup = Setup(
+        server,
+        how.unknown,
+        name,
+        envelope=how.envelope,
+        reply_delay=how.reply_delay,
+        markers=how.markers,
+        contacts=RECIPIENTS_A_MINUTE,
+        overlay=how.overlay,
+    )
+    return plan, setup
 
 
 class Progress:
@@ -85,7 +115,9 @@ def main() -> int:
         given.recipients + 5000 if given.recipients else int((given.minutes or 10) * RECIPIENTS_A_MINUTE)
     )
     plan = Plan(given.seed, given.faults, given.minutes, given.recipients, only)
-    setup = Setup(given.server, given.unknown, given.planted, contacts=contacts)
+    setup = Setup(given.server, given.unknown, contacts=contacts)
+    if given.planted:
+        plan, setup = planted_run(given.planted, given.server, given.seed)
     outcome, folder = play(plan, setup, Progress())
     print(f"\nmailerd chaos, seed {given.seed}\n{report.text(outcome)}")
     if folder is not None:

@@ -49,6 +49,7 @@ KINDS = (
     Kind("cut", "network", 6, 0.0, 0.0),
     Kind("delay", "network", 4, 0.3, 1.0),
     Kind("black-hole", "network", 2, 0.5, 4.5),
+    Kind("parked-take", "network", 1, 0.3, 0.5),
     Kind("smtp-4xx", "smtp", 5, 0.3, 0.8),
     Kind("smtp-5xx", "smtp", 5, 0.3, 0.8),
     Kind("smtp-421", "smtp", 4, 0.2, 0.6),

@@ -21,6 +21,7 @@ class Proxy:
         self._marker: bytes | None = None
         self.swallowed = 0
         self._hole = False
+        self._stranded: frozenset[int] = frozenset()
         self._sockets: set[socket.socket] = set()
         self._thread = threading.Thread(target=self._accept, name="proxy", daemon=True)
 
@@ -38,9 +39,13 @@ class Proxy:
         """Let whatever is said vanish, while all connections stay open."""
         self._hole = True
 
+    def strand(self, ports: frozenset[int]) -> None:
+        """A black hole for the clients at these ports alone; the server never learns that they die."""
+        self._stranded = ports
+
     def heal(self) -> None:
-        """End the black hole; what was said in it is lost, and so are the connections that lived in it."""
-        self._hole = False
+        """End the black hole; what was said in it is lost, and so are all connections."""
+        self._hole, self._stranded = False, frozenset()
         self.cut()
 
     def __enter__(self) -> Self:
@@ -72,18 +77,22 @@ class Proxy:
         for one in both:
             one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._sockets |= both
-        back = threading.Thread(target=self._pass, args=(server, client, True), daemon=True)
+        port = client.getpeername()[1]
+        back = threading.Thread(target=self._pass, args=(server, client, port, True), daemon=True)
         back.start()
-        self._pass(client, server, False)
+        self._pass(client, server, port, False)
         back.join()
         self._sockets -= both
         client.close()
         server.close()
 
-    def _pass(self, source: socket.socket, sink: socket.socket, from_server: bool) -> None:
+    def _is_lost(self, port: int) -> bool:
+        return self._hole or port in self._stranded
+
+    def _pass(self, source: socket.socket, sink: socket.socket, port: int, from_server: bool) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
-                if self._hole:
+                if self._is_lost(port):
                     continue
                 if from_server and self._marker is not None and self._marker in data:
                     self._marker = None
@@ -92,7 +101,7 @@ class Proxy:
                 if from_server and self.delay:
                     self._over.wait(self.delay)
                 sink.sendall(data)
-            while self._hole and not self._over.wait(0.05):
+            while self._is_lost(port) and not self._over.wait(0.05):
                 pass  # nobody learns of an end either
         for one in (source, sink):
             with contextlib.suppress(OSError):

@@ -67,8 +67,8 @@ class Sink:
     The server as a test sees it. Use as a context manager.
 
     ``behave(delay=0.05, rules=[{"at": "rcpt", "match": "user7@", "do": "450 later", "times": 3}])`` changes
-    what it does from the next command on. ``delay`` passes after each final dot, ``envelope`` before each
-    answer to RCPT. ``at``: mail, rcpt, data (instead of 354), before_dot (hangs up),
+    what it does from the next command on. ``delay`` passes after each final dot, at most ``envelope``
+    before each answer to RCPT. ``at``: mail, rcpt, data (instead of 354), before_dot (hangs up),
     dot. ``do``: a reply, ``hang_up`` or ``hang``. At the dot only a 4xx or 5xx reply means not accepted.
     """
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import random
 import re
 import sys
 import time
@@ -142,7 +143,7 @@ class Handler:
             envelope.rcpt_tos.append(address)
             envelope.rcpt_options.extend(options)
             if self._behaviour.envelope:
-                await _pass(self._behaviour.envelope)
+                await _pass(random.uniform(0, self._behaviour.envelope))
         return await self._reply(server, wanted)
 
     async def handle_DATA(self, server: Server, _session: Session, envelope: Envelope) -> str:  # noqa: N802 # see above
