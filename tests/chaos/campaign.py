@@ -58,6 +58,7 @@ class Plan:
     only: tuple[str, ...] = ()
     backlog: int = 400
     pause: float = 0.0  # between two batches
+    eager: bool = False  # enough is seen once a sample shows a breach
     settled_within: float = (
         90.0  # something must move so often; the hands of the dead are looked at each minute
     )
@@ -94,6 +95,7 @@ class Campaign:
         self._producers = Producers(
             fleet, batches, self._settled, backlog=plan.backlog, most=most, pause=plan.pause
         )
+        self._most = most
         self._stage = Stage(fleet, self._producers)
         self._sampler = Sampler(fleet, self._producers)
         self._seen_settled = 0
@@ -121,16 +123,27 @@ class Campaign:
         for faults in schedule.rounds(self._plan.seed, self._plan.only):
             if self._is_over():
                 break
+            self._pace()
             self._play_round(faults)
             self._await_flow(faults)
             self._progress()
+        self._producers.most = self._most
         while not self._is_pushed():
             self._producers.wait(0.1)
+
+    def _pace(self) -> None:
+        """Spread the recipients over the faults, so that the last fault meets work as well."""
+        if self._plan.faults and self._plan.recipients:
+            share = (self.outcome.played.total() + 10) / self._plan.faults
+            self._producers.most = min(self._most, int(self._most * share))
 
     def _is_over(self) -> bool:
         played = self.outcome.played.total()
         late = self._plan.minutes and time.monotonic() - self._began > self._plan.minutes * 60
-        return bool(late or (self._plan.faults and played >= self._plan.faults))
+        return bool(late or self._has_seen_enough() or (self._plan.faults and played >= self._plan.faults))
+
+    def _has_seen_enough(self) -> bool:
+        return self._plan.eager and bool(self._sampler.breaches)
 
     def _is_pushed(self) -> bool:
         return not self._plan.recipients or self._producers.recipients >= self._plan.recipients
@@ -182,6 +195,8 @@ class Campaign:
 
     def _settle(self) -> None:
         self._producers.stop()
+        if self._has_seen_enough():
+            return
         give_up, quiet_since, before = 0.0, 0.0, -1
         pause = threading.Event()
         with contextlib.closing(self._fleet.redis.client()) as client:

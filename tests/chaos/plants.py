@@ -57,9 +57,9 @@ PRESETS: Mapping[str, Preset] = {
     "cursor-not-compared": Preset(
         "were promised",
         ("drop-reply",),
-        20,
-        sizes=(1500,),
-        backlog=3000,
+        40,
+        sizes=(3000,),
+        backlog=30_000,
         reply_delay=0.03,
         markers=(ADMITTED,),
     ),

@@ -50,7 +50,7 @@ class Producers:
         self._fleet = fleet
         self._batches = batches
         self._settled = settled
-        self._most = most
+        self.most = most  # recipients that may be pushed so far
         self._pause = pause
         self._stop = threading.Event()
         self._turn = 0
@@ -71,13 +71,13 @@ class Producers:
 
     def drained(self) -> bool:
         """Whether they have nothing more to push."""
-        return not self._thread.is_alive()
+        return self.recipients >= self.most or not self._thread.is_alive()
 
     def _run(self) -> None:
         for batch in self._batches:
             while not self._stop.is_set() and self._has_enough():
                 self._stop.wait(0.02)
-            if self._stop.is_set() or self.recipients >= self._most:
+            if self._stop.is_set():
                 return
             self.tried[batch.batch_id] = set(batch.contact_ids)
             self.clients[batch.batch_id] = batch.pushes[0].client_id
@@ -87,7 +87,7 @@ class Producers:
             self._stop.wait(self._pause)
 
     def _has_enough(self) -> bool:
-        return self.held or self.recipients - self._settled() >= self.backlog
+        return self.held or self.recipients >= self.most or self.recipients - self._settled() >= self.backlog
 
     def _until_accepted(self, push: Push) -> None:
         send = self._post if push.http else self._lpush

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from chaos.campaign import Outcome
@@ -35,4 +34,5 @@ def text(outcome: Outcome) -> str:
 
 def as_json(outcome: Outcome) -> dict[str, Any]:
     """The same for programs."""
-    return {**asdict(outcome), "ends": {str(code): number for code, number in outcome.ends.items()}}
+    verdict = {**vars(outcome.verdict), "states": dict(outcome.verdict.states)}
+    return {**vars(outcome), "verdict": verdict, "played": dict(outcome.played), "ends": dict(outcome.ends)}

@@ -78,6 +78,7 @@ def planted_run(name: str, server: str, seed: int) -> tuple[Plan, Setup]:
         pause=how.pause,
         sizes=how.sizes,
         settled_within=15.0,
+        eager=True,
     )
     setup = Setup(
         server,
@@ -86,7 +87,7 @@ def planted_run(name: str, server: str, seed: int) -> tuple[Plan, Setup]:
         envelope=how.envelope,
         reply_delay=how.reply_delay,
         markers=how.markers,
-        contacts=RECIPIENTS_A_MINUTE,
+        contacts=3 * RECIPIENTS_A_MINUTE,
         overlay=how.overlay,
     )
     return plan, setup
