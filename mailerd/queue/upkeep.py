@@ -61,18 +61,20 @@ class Upkeep:
             if moved < DUE_AT_ONCE:
                 return promoted
 
-    def reap(self, incarnation: str, *, died: bool) -> int:
+    def reap(self, incarnation: str, *, died: bool, seen: bool = True) -> int:
         """
         Return the jobs of an incarnation whose lease has lapsed; -1 when it lives.
 
         ``died``: count it against the job. Not so when the worker only lost its lease or had got somebody
-        settled: then the job is no poison, and its count starts over.
+        settled: then the job is no poison, and its count starts over. ``seen`` is False where nobody saw the
+        process die: then the death counts only if it had opened the job.
         """
         lists = [self._keys.lease(incarnation), self._keys.hand(incarnation), self._keys.queue]
         registers = [self._keys.workers, self._keys.graves, self._keys.jobs]
         letters = [self._keys.dead, self._keys.letters, self._keys.letter_reasons]
         reason = "killed every worker that took it, before one could read it"
-        arguments: list[Argument] = [incarnation, int(died), self._max_deaths, reason, TICKET]
+        counts = 0 if not died else 1 if seen else 2
+        arguments: list[Argument] = [incarnation, counts, self._max_deaths, reason, TICKET]
         returned: int = run(self._client, "reap", [*lists, *registers, *letters], arguments)
         return returned
 
@@ -89,7 +91,7 @@ class Upkeep:
                 return 0
         reaped = 0
         for name in names:
-            returned = self.reap(name, died=True)
+            returned = self.reap(name, died=True, seen=False)
             if returned >= 0:
                 reaped += 1
                 log.warning(

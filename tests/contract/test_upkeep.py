@@ -174,6 +174,24 @@ def test_deaths_are_counted_until_somebody_gets_on(real_bench: LedgerBench) -> N
     assert deaths() == 0
 
 
+def test_hands_that_never_saw_a_job_are_no_reason_to_bury_it(real_bench: LedgerBench) -> None:
+    """A job that the parked takes of a vanished host pass on comes back uncounted; who opened it counts."""
+    bench = real_bench
+    bench.push(ONE)
+    for _ in range(bench.config.queue.max_deaths + 3):
+        worker = bench.hands()
+        worker.took()
+        worker.die()
+        assert bench.upkeep.reap_lapsed() == 1
+
+    reader = bench.hands()
+    reader.took()
+    assert reader.open(ONE).deaths == 0
+    reader.die()
+    assert bench.upkeep.reap_lapsed() == 1
+    assert bench.hands().open(ONE).deaths == 1
+
+
 @pytest.mark.covers("queues-22")
 def test_a_job_that_kills_its_readers_is_buried(real_bench: LedgerBench) -> None:
     """Where no worker lives to bury it, reaping does, its bytes unchanged, and counts no more."""

@@ -1,5 +1,6 @@
 -- Opens the batch of a claimed job: registers it if a foreign job brings a new one, and reads what a worker
 -- needs to know of it.
+-- It also notes who has the job before its eyes: only that worker's death can be the job's fault.
 -- KEYS 1 lease  2 batch  3 tombstone  4 clients of each batch id  5 index of batches  6 that of the client
 --      7 jobs
 -- ARGV 1 lease (ms)  2 jid  3 client id  4 batch id
@@ -20,6 +21,7 @@ if not known[4] then
   note_batch(KEYS[4], KEYS[5], KEYS[6], ARGV[3], ARGV[4], now)
   known = {ARGV[5], ARGV[6], ARGV[7], now, false, false, false}
 end
+redis.call('HSET', KEYS[7], ARGV[2] .. ':opened', string.match(KEYS[1], '[^:]*$'))
 local waited = known[6] == ARGV[2] and tostring(now_ms() - known[4]) or ''
 local deaths = redis.call('HGET', KEYS[7], ARGV[2] .. ':deaths') or '0'
 local agrees = (#ARGV < 8 or (known[1] == ARGV[5] and known[2] == ARGV[6])) and 1 or 0

@@ -102,7 +102,7 @@ local function note_return(jobs, jid)
 end
 
 local function forget_job(jobs, jid)
-  redis.call('HDEL', jobs, jid .. ':cursor', jid .. ':deaths', jid .. ':returned')
+  redis.call('HDEL', jobs, jid .. ':cursor', jid .. ':deaths', jid .. ':returned', jid .. ':opened')
 end
 
 -- Makes a new batch findable: by its id alone, and by age among all and among its client's.
