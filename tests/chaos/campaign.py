@@ -197,6 +197,7 @@ class Campaign:
         self._producers.stop()
         if self._has_seen_enough():
             return
+        faults_around.resume_all(self._stage)
         give_up, quiet_since, before = 0.0, 0.0, -1
         pause = threading.Event()
         with contextlib.closing(self._fleet.redis.client()) as client:

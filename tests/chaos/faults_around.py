@@ -78,6 +78,8 @@ def _operated(action: str, back: str = "") -> Callable[[Stage, Fault], End]:
         batch_id = recent[fault.choice % len(recent)]
         if action == "cancel":
             stage.cancelled.add(batch_id)
+        if action == "pause":
+            stage.paused.add(batch_id)
         if not _post(stage, fault.host, batch_id, action):
             stage.skip(f"{action}-batch")
 
@@ -88,6 +90,12 @@ def _operated(action: str, back: str = "") -> Callable[[Stage, Fault], End]:
         return end
 
     return begin
+
+
+def resume_all(stage: Stage) -> None:
+    """Resume what a lost answer, or a request that a stopped daemon carried out late, has left paused."""
+    for batch_id in stage.paused:
+        _post(stage, 0, batch_id, "resume")
 
 
 def _post(stage: Stage, first: int, batch_id: str, action: str) -> bool:

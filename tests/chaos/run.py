@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -110,6 +111,7 @@ class Progress:
 
 def main() -> int:
     """Run; the exit code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # nothing may be left behind
     given = arguments()
     only = tuple(filter(None, given.only.split(",")))
     contacts = (

@@ -46,5 +46,5 @@ def test_the_same_on_debians_redis(debian_redis_program: str) -> None:
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_planted_defect_is_found(name: str, valkey_program: str) -> None:
     """Without this guard of the protocol a run of a few faults ends with the breach that follows."""
-    outcome, _ = play(*planted_run(name, valkey_program, seed=1), tell)
+    outcome, _ = play(*planted_run(name, valkey_program, seed=3), tell)
     assert any(PRESETS[name].finds in breach for breach in outcome.breaches), report.text(outcome)
