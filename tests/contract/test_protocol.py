@@ -21,7 +21,7 @@ from mailerd.queue.actions import Actions
 from mailerd.queue.batches import queue_status
 from mailerd.queue.claims import Claim, Taker
 from mailerd.queue.connection import connect
-from mailerd.queue.keys import Keys
+from mailerd.queue.keys import Batch, Keys
 from mailerd.queue.lease import Lease, register
 from mailerd.queue.model import Action, Admission
 from mailerd.queue.payloads import Slice, Ticket, job_id
@@ -72,8 +72,13 @@ def whole_protocol(bench: LedgerBench) -> None:
     assert actions.act(Action.RESUME, "shop", "b2") == "done"
     bench.upkeep.tend()
     worker.claims.ack(taken(take, worker))
-
     worker.claims.bury(taken(take, worker), "no job")
+    the_end_of_a_worker(bench, worker, take, cut)
+
+
+def the_end_of_a_worker(bench: LedgerBench, worker: Hands, take: Taker, cut: Batch) -> None:
+    """It dies with a slice in hand; its heir and an operator end what is left."""
+    actions = Actions(bench.client, bench.keys)
     assert taken(take, worker).raw == Ticket("shop", "b1").to_bytes()
     assert worker.ledger.draw(Ticket("shop", "b1")) is not None
     worker.claim(cut, "c0")

@@ -50,7 +50,7 @@ def audit(event: str, arguments: tuple[Any, ...]) -> None:
 
 def be_born_slowly() -> None:
     if told("slow-birth"):
-        time.sleep(1.0)
+        threading.Event().wait(1.0)
 
 
 def prepare(_: Config) -> Callable[[Slot, Stop, Stop], int]:
@@ -58,7 +58,7 @@ def prepare(_: Config) -> Callable[[Slot, Stop, Stop], int]:
         for code in (3, 4, 78):
             if os.fork() == 0:
                 while not told("dismiss"):
-                    time.sleep(STEP)
+                    threading.Event().wait(STEP)
                 os._exit(code)
     return work
 
@@ -92,10 +92,10 @@ def get_stuck(slot: Slot) -> None:
     def beat() -> None:
         while True:
             slot.progress = time.monotonic()
-            time.sleep(STEP)
+            threading.Event().wait(STEP)
 
     threading.Thread(target=beat, daemon=True).start()
-    ctypes.CDLL(None).sleep(60)
+    ctypes.CDLL(None).pause()
 
 
 def hold(slot: Slot, stop: Stop, hurry: Stop) -> int:
