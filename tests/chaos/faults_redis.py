@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ import redis
 
 from chaos.leftovers import KEYS, open_recipients
 from chaos.schedule import Fault
-from chaos.stage import End, Stage, nothing
+from chaos.stage import Cut, End, Stage, nothing
 from rigs.waiting import wait_until
 
 
@@ -171,14 +172,21 @@ def parked_take(stage: Stage, fault: Fault) -> End:
     workers = host.daemon.workers()
     ports = frozenset(port for worker in workers for port in host.daemon.ports(worker))
     producers.held = True
-    with _server(stage) as client, contextlib.suppress(AssertionError):
-        wait_until(lambda: not client.llen(KEYS.queue) and not open_recipients(client), 5)
-        before = {name for name, says in client.hgetall(KEYS.workers).items() if _pid(says) in _pids(workers)}
-        host.proxy.strand(ports)
-        for worker in workers:
-            worker.kill()
-        wait_until(lambda: not before & set(client.hkeys(KEYS.workers)), 5)
-    producers.held = False
+    try:
+        with _server(stage) as client, contextlib.suppress(AssertionError):
+            wait_until(lambda: not client.llen(KEYS.queue) and not open_recipients(client), 5)
+            said = client.hgetall(KEYS.workers).items()
+            before = {name for name, says in said if _pid(says) in _pids(workers)}
+            host.proxy.strand(ports)
+            for worker in workers:
+                with contextlib.suppress(psutil.Error):
+                    worker.kill()
+            wait_until(lambda: not before & set(client.hkeys(KEYS.workers)), 5)
+    finally:
+        producers.held = False
+    # Where the queue was not idle this kills workers in mid hand-over.
+    now = time.monotonic()
+    stage.cuts.append(Cut(host.name, now - 12, now, ports))
     return host.proxy.heal
 
 
