@@ -12,7 +12,6 @@ import redis
 from mailerd.queue.copies import run_confirmed
 from mailerd.queue.keys import Keys
 from mailerd.queue.model import Action, Effect
-from mailerd.queue.scripts import run
 
 
 class Actions:
@@ -32,6 +31,4 @@ class Actions:
         """
         tag = f"{client_id}/{batch_id}"
         keys = [self._keys.batch(tag), self._keys.ended, self._keys.sweeps]
-        if not self._replicas:
-            return Effect(run(self._client, "act", keys, [tag, action]).decode())
         return Effect(run_confirmed(self._client, "act", keys, [tag, action], self._replicas).decode())

@@ -3,7 +3,7 @@ Writes that replicas have confirmed: what ``redis.replicas`` asks for before any
 
 WAIT counts the replicas that have what its own connection wrote, so it goes out in the same write as the
 script or command, and each of those writes something also when it is repeated. Used before a job counts as
-accepted and before a recipient is handed over; without ``redis.replicas`` nothing here is called.
+accepted and before a recipient is handed over; where no replica is asked for, nobody waits.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import redis
 
 from mailerd.errors import TooFewCopies
 from mailerd.queue.connection import translated
-from mailerd.queue.scripts import Argument, text_of
+from mailerd.queue.scripts import Argument, run, text_of
 
 # Seconds; an HTTP client that must hear of a failure within 3 s waits for this as well.
 LONGEST_WAIT = 0.8
@@ -25,10 +25,12 @@ def run_copied(
     client: redis.Redis, name: str, keys: Sequence[str], arguments: Sequence[Argument], replicas: int
 ) -> tuple[Any, int]:
     """
-    Run one script; its answer, and how many replicas have confirmed it in time.
+    Run one script; its answer, and how many replicas have confirmed it in time (0 where none is asked for).
 
     Raises ``RedisUnavailable`` or ``RedisRefused``; so few copies are no fault here.
     """
+    if not replicas:
+        return run(client, name, keys, arguments), 0
     text, sha = text_of(name)
     with translated():
         try:

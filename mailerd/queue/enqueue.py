@@ -24,7 +24,7 @@ from mailerd.queue.headroom import Headroom
 from mailerd.queue.keys import Keys, buckets_for
 from mailerd.queue.model import Admission, Enqueued
 from mailerd.queue.payloads import job_id
-from mailerd.queue.scripts import Argument, run
+from mailerd.queue.scripts import Argument
 
 # An HTTP client waits for this: well under the 3 s in which it must hear that Redis is away.
 TIMEOUT = 1.2
@@ -86,17 +86,12 @@ class Enqueuer:
         self._headroom.check()
         began = self._clock.monotonic()
         try:
-            return self._run(name, keys, arguments)
+            return run_confirmed(self._client, name, keys, arguments, self._replicas)
         except RedisUnavailable:
             # A kept connection may have died, or its answer got lost; whoever is slow is not asked twice.
             if self._clock.monotonic() - began > QUICK:
                 raise
-            return self._run(name, keys, arguments)
-
-    def _run(self, name: str, keys: list[str], arguments: list[Argument]) -> Any:
-        if not self._replicas:
-            return run(self._client, name, keys, arguments)
-        return run_confirmed(self._client, name, keys, arguments, self._replicas)
+            return run_confirmed(self._client, name, keys, arguments, self._replicas)
 
 
 def content_of(job: EmailJob) -> list[Argument]:

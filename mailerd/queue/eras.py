@@ -9,7 +9,7 @@ the one before may be missing. Who hands mails over meets each connection's era 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import redis
@@ -50,7 +50,7 @@ def _era(connection: Any) -> str:
         facts |= dict(line.partition(":")[::2] for line in lines)
     if facts.get("role") == "slave":
         raise RedisUnavailable("this Redis is a replica and takes no writes")
-    return f"{facts.get('run_id', '')}:{facts.get('master_replid', '')}"
+    return _named(facts)
 
 
 def era_of(client: redis.Redis) -> str:
@@ -59,6 +59,10 @@ def era_of(client: redis.Redis) -> str:
     for section in ("server", "replication"):
         with translated():
             facts |= client.info(section)
+    return _named(facts)
+
+
+def _named(facts: Mapping[str, Any]) -> str:
     return f"{facts.get('run_id', '')}:{facts.get('master_replid', '')}"
 
 

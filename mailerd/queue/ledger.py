@@ -23,7 +23,7 @@ from mailerd.queue.connection import Patience, translated
 from mailerd.queue.copies import require, run_copied
 from mailerd.queue.keys import Batch, Keys, Rows, buckets_for, field_prefix
 from mailerd.queue.payloads import Slice, Ticket, slice_of
-from mailerd.queue.scripts import Argument, run
+from mailerd.queue.scripts import Argument
 
 # Rows that one script may touch: long scripts hold up everybody else.
 ROWS_IN_A_SCRIPT = 500
@@ -213,13 +213,9 @@ class Ledger:
         """One script under this incarnation's lease, confirmed by so many replicas."""
         keys = [self._keys.lease(self._incarnation), *keys]
         arguments = [self._milliseconds, *arguments]
-        copies = 0
-        if replicas:
-            answer, copies = self._patience.call(
-                lambda: run_copied(self._client, name, keys, arguments, replicas)
-            )
-        else:
-            answer = self._patience.call(lambda: run(self._client, name, keys, arguments))
+        answer, copies = self._patience.call(
+            lambda: run_copied(self._client, name, keys, arguments, replicas)
+        )
         if isinstance(answer, list) and answer[0] == b"lost":
             raise LeaseLost
         require(copies, replicas)
