@@ -18,6 +18,8 @@ from rigs import needs
 from rigs.made_up import MadeUp
 from rigs.waiting import holds_for, wait_until
 
+pytestmark = pytest.mark.slow  # each of them waits for real time-outs and real deaths
+
 
 def signals_sent(daemon: MadeUp, pid: int) -> list[Signals]:
     return [

@@ -21,6 +21,8 @@ from rigs.redis_server import RedisServer
 from rigs.sink import Sink
 from rigs.waiting import wait_until
 
+pytestmark = pytest.mark.slow  # each of them waits for real time-outs and real deaths
+
 Daemons = Callable[..., Daemon]
 MB = 1 << 20
 

@@ -16,6 +16,8 @@ from rigs.project import job, push
 from rigs.redis_server import RedisServer
 from rigs.waiting import holds_for, wait_until
 
+pytestmark = pytest.mark.slow  # each of them waits for real time-outs and real deaths
+
 Daemons = Callable[..., Daemon]
 Servers = Callable[..., RedisServer]
 
