@@ -7,6 +7,7 @@ Every chore is a script or a few, safe to run from several hosts at once and to 
 from __future__ import annotations
 
 import logging
+from enum import IntEnum
 from typing import Any
 
 import redis
@@ -24,6 +25,14 @@ DUE_AT_ONCE = 50
 GRAVE_SECONDS = 7 * 86400
 DAY_MS = 86_400_000
 LAYOUT = 1
+
+
+class Blame(IntEnum):
+    """How far a job is to blame for the end of whoever had it in hand, as ``reap`` counts its deaths."""
+
+    NONE = 0  # only the lease was lost, or somebody had been settled: no poison, and the count starts over
+    SEEN_TO_DIE = 1
+    IF_OPENED = 2  # nobody saw how it ended: then only if it had opened the job
 
 
 class Upkeep:
@@ -61,20 +70,13 @@ class Upkeep:
             if moved < DUE_AT_ONCE:
                 return promoted
 
-    def reap(self, incarnation: str, *, died: bool, seen: bool = True) -> int:
-        """
-        Return the jobs of an incarnation whose lease has lapsed; -1 when it lives.
-
-        ``died``: count it against the job. Not so when the worker only lost its lease or had got somebody
-        settled: then the job is no poison, and its count starts over. ``seen`` is False where nobody saw the
-        process die: then the death counts only if it had opened the job.
-        """
+    def reap(self, incarnation: str, blame: Blame) -> int:
+        """Return the jobs of an incarnation whose lease has lapsed, how many; -1 when it lives."""
         lists = [self._keys.lease(incarnation), self._keys.hand(incarnation), self._keys.queue]
         registers = [self._keys.workers, self._keys.graves, self._keys.jobs]
         letters = [self._keys.dead, self._keys.letters, self._keys.letter_reasons]
         reason = "killed every worker that took it, before one could read it"
-        counts = 0 if not died else 1 if seen else 2
-        arguments: list[Argument] = [incarnation, counts, self._max_deaths, reason, TICKET]
+        arguments: list[Argument] = [incarnation, int(blame), self._max_deaths, reason, TICKET]
         returned: int = run(self._client, "reap", [*lists, *registers, *letters], arguments)
         return returned
 
@@ -91,7 +93,7 @@ class Upkeep:
                 return 0
         reaped = 0
         for name in names:
-            returned = self.reap(name, died=True, seen=False)
+            returned = self.reap(name, Blame.IF_OPENED)
             if returned >= 0:
                 reaped += 1
                 log.warning(
@@ -111,7 +113,7 @@ class Upkeep:
             with translated():
                 held = self._client.llen(self._keys.hand(name))
             if held:
-                self.reap(name, died=False)
+                self.reap(name, Blame.NONE)
 
     def forget_old_batches(self) -> int:
         """Delete batches whose retention is over, and the rows they leave; how many batches."""

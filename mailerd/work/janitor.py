@@ -22,7 +22,7 @@ from mailerd.queue.connection import Patience, connect
 from mailerd.queue.eras import replay
 from mailerd.queue.keys import Batch, Keys
 from mailerd.queue.ledger import Ledger, known_batch
-from mailerd.queue.upkeep import Upkeep
+from mailerd.queue.upkeep import Blame, Upkeep
 
 log = logging.getLogger(__name__)
 
@@ -113,8 +113,8 @@ class Janitor:
             self._patience.call(lambda: self._upkeep.end_lease(death.incarnation))
             if death.remains.group is not None:
                 self._book(death.incarnation, death.remains.group)
-            died = not death.remains.got_anywhere
-            returned = self._patience.call(lambda: self._upkeep.reap(death.incarnation, died=died))
+            blame = Blame.NONE if death.remains.got_anywhere else Blame.SEEN_TO_DIE
+            returned = self._patience.call(lambda: self._upkeep.reap(death.incarnation, blame))
         except (RedisUnavailable, RedisRefused) as fault:
             log.warning(
                 "What worker %d left is settled after the next start: %s",

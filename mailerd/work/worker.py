@@ -31,7 +31,7 @@ from mailerd.queue.eras import greeting
 from mailerd.queue.keys import Keys
 from mailerd.queue.lease import Lease, leave, register
 from mailerd.queue.ledger import Ledger
-from mailerd.queue.upkeep import Upkeep
+from mailerd.queue.upkeep import Blame, Upkeep
 from mailerd.transports import Session, open_transport
 from mailerd.work.failover import Failover
 from mailerd.work.handler import Handler
@@ -189,7 +189,7 @@ class Worker:
         log.warning("Lease lost, starting over as another incarnation", extra={"event": "lease.lost"})
         self._slot.tally.event(Event.LEASE_LOST)
         upkeep = Upkeep(self._client, self._keys, self._config)
-        self._patience.call(lambda: upkeep.reap(lost, died=False))
+        self._patience.call(lambda: upkeep.reap(lost, Blame.NONE))
         self._become(self._patience.call(self._register))
         self._keeper.keep(self._lease)
 

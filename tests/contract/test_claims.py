@@ -16,6 +16,7 @@ from mailerd.queue.claims import Claim, Claims, Taker
 from mailerd.queue.connection import translated
 from mailerd.queue.payloads import Slice, Ticket, job_id
 from mailerd.queue.scripts import run
+from mailerd.queue.upkeep import Blame
 from rigs.ledger_bench import Hands, LedgerBench, booking, contacts, job
 from rigs.proxy import Proxy
 from rigs.redis_server import RedisServer
@@ -331,7 +332,7 @@ def test_a_popped_job_is_recorded_even_without_a_lease(real_bench: LedgerBench) 
     hand = bench.keys.hand(worker.incarnation)
 
     run(bench.client, "record", [bench.keys.lease(worker.incarnation), hand], [60_000, ONE.to_json()])
-    bench.upkeep.reap(worker.incarnation, died=False)
+    bench.upkeep.reap(worker.incarnation, Blame.NONE)
 
     assert bench.queue() == [ONE.to_json()]
 
@@ -427,7 +428,7 @@ def test_a_full_redis_can_be_drained(full: LedgerBench) -> None:
     fill(bench)
     dead.die()
 
-    assert bench.upkeep.reap(dead.incarnation, died=True) == 1
+    assert bench.upkeep.reap(dead.incarnation, Blame.SEEN_TO_DIE) == 1
     worker, take = bench.hands(), taker(bench)
     assert worker.lease.renew(bench.client, bench.keys)
     claim = take.take(worker.lease)

@@ -13,6 +13,7 @@ from mailerd.queue.claims import Claim
 from mailerd.queue.keys import Batch
 from mailerd.queue.ledger import known_batch
 from mailerd.queue.payloads import Slice, Ticket, job_id, parse
+from mailerd.queue.upkeep import Blame
 from rigs.ledger_bench import Hands, LedgerBench, booking, contacts, job
 
 MEGABYTE = 2**20
@@ -76,7 +77,7 @@ def test_open_tells_how_many_died_with_the_job(real_bench: LedgerBench) -> None:
         worker = bench.hands()
         worker.took()
         worker.die()
-        bench.upkeep.reap(worker.incarnation, died=True)
+        bench.upkeep.reap(worker.incarnation, Blame.SEEN_TO_DIE)
 
     worker = bench.hands()
     assert worker.open(job(["a"])).deaths == 2
@@ -169,7 +170,7 @@ def test_each_pushed_job_has_one_first_delivery(real_bench: LedgerBench) -> None
     worker.took()
     assert worker.ledger.admit(batch, jid, 0, one.contact_ids, 0) == (3, 0, False)
     other.die()
-    assert bench.upkeep.reap(other.incarnation, died=True) == 1
+    assert bench.upkeep.reap(other.incarnation, Blame.SEEN_TO_DIE) == 1
     other = bench.hands()
     other.took()
     assert other.ledger.admit(batch, jid, 0, one.contact_ids, 0) == (3, 0, False)
@@ -522,7 +523,7 @@ def test_settling_somebody_starts_the_count_of_deaths_over(real_bench: LedgerBen
     dead = bench.hands()
     dead.took()
     dead.die()
-    bench.upkeep.reap(dead.incarnation, died=True)
+    bench.upkeep.reap(dead.incarnation, Blame.SEEN_TO_DIE)
     worker = bench.hands()
     batch = worker.admit(one)
     assert worker.open(one).deaths == 1

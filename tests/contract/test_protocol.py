@@ -25,6 +25,7 @@ from mailerd.queue.keys import Batch, Keys
 from mailerd.queue.lease import Lease, register
 from mailerd.queue.model import Action, Admission
 from mailerd.queue.payloads import Slice, Ticket, job_id
+from mailerd.queue.upkeep import Blame
 from mailerd.work.keeper import Keeper
 from rigs.ledger_bench import Hands, LedgerBench, booking, contacts, job
 from rigs.ports import free_port
@@ -270,7 +271,7 @@ def test_a_job_that_was_done_and_never_acked_mails_nobody_again(real_bench: Ledg
         assert worker.claim(batch, "a", "b") == ["settled" if round_ else "claimed"] * 2
         worker.mark(batch, booking("a", Kind.SENT), booking("b", Kind.SENT))
         worker.die()
-        bench.upkeep.reap(worker.incarnation, died=False)
+        bench.upkeep.reap(worker.incarnation, Blame.NONE)
     assert bench.counts() == {"sent": 2}
 
 
@@ -284,7 +285,7 @@ def test_no_way_back_to_the_queue_changes_a_byte(real_bench: LedgerBench) -> Non
     worker.claims.give_back(worker.took())
     worker.took()
     worker.die()
-    bench.upkeep.reap(worker.incarnation, died=True)
+    bench.upkeep.reap(worker.incarnation, Blame.SEEN_TO_DIE)
     heir = bench.hands()
     heir.claims.bury(heir.took(), "no job")
     [letter] = bench.dead.newest(10)
@@ -432,7 +433,7 @@ def test_ten_thousand_orphans_come_back_though_a_reaper_stops_half_way(real_benc
         many.hset(keys.workers, f"d{number}", "{}").lpush(keys.hand(f"d{number}"), f"job {number}")
     many.execute()
     for number in range(100):
-        bench.upkeep.reap(f"d{number}", died=True)
+        bench.upkeep.reap(f"d{number}", Blame.SEEN_TO_DIE)
 
     begun = time.monotonic()
     assert bench.upkeep.reap_lapsed() == 9_900

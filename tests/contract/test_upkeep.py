@@ -8,6 +8,7 @@ from mailerd.outcome import Kind
 from mailerd.queue.answers import Opening
 from mailerd.queue.lease import leave
 from mailerd.queue.model import Admission
+from mailerd.queue.upkeep import Blame
 from rigs.ledger_bench import Hands, LedgerBench, booking, contacts, job
 
 ONE = job(["a"])
@@ -82,8 +83,8 @@ def test_a_dead_workers_job_goes_back_to_the_head(real_bench: LedgerBench) -> No
     dead.took()
     dead.die()
 
-    assert bench.upkeep.reap(dead.incarnation, died=True) == 1
-    assert bench.upkeep.reap(dead.incarnation, died=True) == 0
+    assert bench.upkeep.reap(dead.incarnation, Blame.SEEN_TO_DIE) == 1
+    assert bench.upkeep.reap(dead.incarnation, Blame.SEEN_TO_DIE) == 0
 
     assert bench.queue() == [ONE.to_json(), job(["b"], "b2").to_json()]
     assert not bench.client.hexists(bench.keys.workers, dead.incarnation)
@@ -97,7 +98,7 @@ def test_the_living_are_left_alone(real_bench: LedgerBench) -> None:
     worker = bench.hands()
     worker.took()
 
-    assert bench.upkeep.reap(worker.incarnation, died=True) == -1
+    assert bench.upkeep.reap(worker.incarnation, Blame.SEEN_TO_DIE) == -1
     assert bench.upkeep.reap_lapsed() == 0
 
     assert bench.hand(worker) == [ONE.to_json()]
@@ -125,7 +126,7 @@ def test_a_late_answer_into_a_dead_hand_is_found(real_bench: LedgerBench) -> Non
     bench = real_bench
     dead, gone = bench.hands(), bench.hands()
     dead.die()
-    bench.upkeep.reap(dead.incarnation, died=True)
+    bench.upkeep.reap(dead.incarnation, Blame.SEEN_TO_DIE)
     leave(bench.client, bench.keys, gone.lease)
     for worker in (dead, gone):
         bench.client.lpush(bench.keys.hand(worker.incarnation), ONE.to_json())
@@ -141,7 +142,7 @@ def test_a_grave_is_closed_after_a_week(real_bench: LedgerBench) -> None:
     bench = real_bench
     dead = bench.hands()
     dead.die()
-    bench.upkeep.reap(dead.incarnation, died=True)
+    bench.upkeep.reap(dead.incarnation, Blame.SEEN_TO_DIE)
     bench.client.zincrby(bench.keys.graves, -7 * 86_400_000 - 1, dead.incarnation)
 
     bench.upkeep.visit_graves()
@@ -157,18 +158,18 @@ def test_deaths_are_counted_until_somebody_gets_on(real_bench: LedgerBench) -> N
     def deaths() -> int:
         return bench.hands().open(ONE).deaths
 
-    def dies(*, died: bool) -> None:
+    def dies(blame: Blame) -> None:
         worker = bench.hands()
         worker.took()
         worker.die()
-        bench.upkeep.reap(worker.incarnation, died=died)
+        bench.upkeep.reap(worker.incarnation, blame)
 
     for expected in (1, 2, 3):
-        dies(died=True)
+        dies(Blame.SEEN_TO_DIE)
         assert deaths() == expected
-    dies(died=False)
+    dies(Blame.NONE)
     assert deaths() == 0
-    dies(died=True)
+    dies(Blame.SEEN_TO_DIE)
     worker = bench.hands()
     worker.claims.give_back(worker.took())
     assert deaths() == 0
@@ -201,7 +202,7 @@ def test_a_job_that_kills_its_readers_is_buried(real_bench: LedgerBench) -> None
         worker = bench.hands()
         worker.took()
         worker.die()
-        bench.upkeep.reap(worker.incarnation, died=True)
+        bench.upkeep.reap(worker.incarnation, Blame.SEEN_TO_DIE)
 
     [letter] = bench.dead.newest(10)
     assert letter.raw == b"\xff bomb"
@@ -217,7 +218,7 @@ def test_a_ticket_is_no_poison(real_bench: LedgerBench) -> None:
         worker = bench.hands()
         worker.took()
         worker.die()
-        assert bench.upkeep.reap(worker.incarnation, died=True) == 1
+        assert bench.upkeep.reap(worker.incarnation, Blame.SEEN_TO_DIE) == 1
 
     assert bench.tickets() == 1
     assert not [field for field in bench.client.hkeys(bench.keys.jobs) if b"deaths" in field]

@@ -26,6 +26,7 @@ from mailerd.outcome import Kind, Outcome
 from mailerd.queue.actions import Actions
 from mailerd.queue.model import Action, Effect
 from mailerd.queue.payloads import slice_of
+from mailerd.queue.upkeep import Blame
 from mailerd.work.handler import Handler
 from mailerd.work.janitor import Janitor, Overview
 from mailerd.work.letters import Letters
@@ -650,7 +651,7 @@ def test_whom_a_dead_host_had_in_hand_when_its_batch_was_cancelled_is_unknown(
     if cancelled == "before":
         cancel()
     man.hands.die()
-    bench.upkeep.reap(man.hands.incarnation, died=True)
+    bench.upkeep.reap(man.hands.incarnation, Blame.SEEN_TO_DIE)
     if cancelled == "after":
         cancel()
     if cancelled == "meanwhile":  # the next worker has opened the batch, and claimed nobody yet
@@ -710,7 +711,7 @@ def test_one_taken_for_unknown_by_another_host_comes_back_when_its_board_is_read
     bench.push(job(["c3"]))
     killed_while(office, man, "before")
     man.hands.die()
-    bench.upkeep.reap(man.hands.incarnation, died=True)
+    bench.upkeep.reap(man.hands.incarnation, Blame.SEEN_TO_DIE)
     office.work_off()
     assert bench.states() == {"c3": "unknown"}
     assert bench.leftovers() == {}

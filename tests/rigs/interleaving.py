@@ -37,7 +37,7 @@ from mailerd.queue.ledger import Ledger
 from mailerd.queue.model import Action, Effect
 from mailerd.queue.payloads import job_id
 from mailerd.queue.scripts import run
-from mailerd.queue.upkeep import Upkeep
+from mailerd.queue.upkeep import Blame, Upkeep
 from mailerd.work.handler import Handler
 from mailerd.work.janitor import Janitor, Overview
 from mailerd.work.letters import Letters
@@ -195,7 +195,7 @@ class SteppedWorker:
         except LeaseLost:
             lost = self._lease.incarnation
             upkeep = Upkeep(self.client, self._stage.bench.keys, self._stage.config)  # type: ignore[arg-type] # gated
-            self._patience.call(lambda: upkeep.reap(lost, died=False))
+            self._patience.call(lambda: upkeep.reap(lost, Blame.NONE))
             self._become()
 
     def _become(self) -> None:
