@@ -163,3 +163,13 @@ class Patience:
             seconds = self._clock.monotonic() - self._away_since
             log.warning("Redis is back after %.1f s", seconds, extra={"event": "redis.back"})
             self._away_since = None
+
+
+class Once(Patience):
+    """No patience: for steps of what its caller repeats as a whole."""
+
+    def __init__(self) -> None: ...
+
+    def call(self, operation: Callable[[], T]) -> T:
+        """See ``Patience``; here a fault is the caller's at once."""
+        return operation()

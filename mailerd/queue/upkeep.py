@@ -12,7 +12,9 @@ from typing import Any
 
 import redis
 
+from mailerd.clock import Clock
 from mailerd.config import Config
+from mailerd.queue.burial import Burial
 from mailerd.queue.connection import translated
 from mailerd.queue.keys import Batch, Keys, field_prefix
 from mailerd.queue.ledger import known_batch
@@ -38,8 +40,9 @@ class Blame(IntEnum):
 class Upkeep:
     """The chores of one queue. Everything here raises ``RedisUnavailable``."""
 
-    def __init__(self, client: redis.Redis, keys: Keys, config: Config) -> None:
+    def __init__(self, client: redis.Redis, keys: Keys, config: Config, clock: Clock) -> None:
         self._client: Any = client  # redis-py types every reply as "sync or async"
+        self._burial = Burial(client, keys, config, clock)
         self._keys = keys
         self._slice = config.queue.slice
         self._max_deaths = config.queue.max_deaths
@@ -71,14 +74,21 @@ class Upkeep:
                 return promoted
 
     def reap(self, incarnation: str, blame: Blame) -> int:
-        """Return the jobs of an incarnation whose lease has lapsed, how many; -1 when it lives."""
+        """
+        Return the jobs of an incarnation whose lease has lapsed, how many; -1 when it lives.
+
+        A job that has killed too many is buried instead.
+        """
         lists = [self._keys.lease(incarnation), self._keys.hand(incarnation), self._keys.queue]
         registers = [self._keys.workers, self._keys.graves, self._keys.jobs]
-        letters = [self._keys.dead, self._keys.letters, self._keys.letter_reasons]
-        reason = "killed every worker that took it, before one could read it"
-        arguments: list[Argument] = [incarnation, int(blame), self._max_deaths, reason, TICKET]
-        returned: int = run(self._client, "reap", [*lists, *registers, *letters], arguments)
-        return returned
+        arguments: list[Argument] = [incarnation, int(blame), self._max_deaths, TICKET]
+        returned = 0
+        while True:
+            moved, deadly = run(self._client, "reap", [*lists, *registers], arguments)
+            returned += int(moved)
+            if not deadly:
+                return returned
+            self._burial.bury_next(incarnation)
 
     def end_lease(self, incarnation: str) -> None:
         """Let a lease lapse now: its process is known to be dead."""

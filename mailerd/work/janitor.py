@@ -63,7 +63,7 @@ class Janitor:
         self._keys = Keys(config.queue.name)
         self._client = connect(config.redis)
         self._patience = Patience(clock, stop, self._redis_is_away)
-        upkeep = Upkeep(self._client, self._keys, config)
+        upkeep = Upkeep(self._client, self._keys, config, clock)
         self._upkeep = upkeep
         self._chores = [
             _Chore(upkeep.tend, 0.9),

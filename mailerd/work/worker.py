@@ -188,7 +188,7 @@ class Worker:
         lost = self._lease.incarnation
         log.warning("Lease lost, starting over as another incarnation", extra={"event": "lease.lost"})
         self._slot.tally.event(Event.LEASE_LOST)
-        upkeep = Upkeep(self._client, self._keys, self._config)
+        upkeep = Upkeep(self._client, self._keys, self._config, self._clock)
         self._patience.call(lambda: upkeep.reap(lost, Blame.NONE))
         self._become(self._patience.call(self._register))
         self._keeper.keep(self._lease)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from mailerd.errors import RedisUnavailable
 from mailerd.outcome import Kind
 from mailerd.queue.answers import Opening
+from mailerd.queue.claims import Claim, Claims
 from mailerd.queue.lease import leave
 from mailerd.queue.model import Admission
+from mailerd.queue.payloads import Ticket, slice_of
 from mailerd.queue.upkeep import Blame
 from rigs.ledger_bench import Hands, LedgerBench, booking, contacts, job
+from rigs.redis_server import RedisServer
 
 ONE = job(["a"])
 
@@ -208,6 +212,138 @@ def test_a_job_that_kills_its_readers_is_buried(real_bench: LedgerBench) -> None
     assert letter.raw == b"\xff bomb"
     assert "killed every worker" in letter.reason
     assert bench.leftovers() == {}
+
+
+def kills_everybody(bench: LedgerBench) -> None:
+    """What is next on the queue kills everybody who takes it, before it can be buried."""
+    buried = bench.dead.ids()
+    while bench.dead.ids() == buried:
+        worker = bench.hands()
+        worker.took()
+        worker.die()
+        bench.upkeep.reap(worker.incarnation, Blame.SEEN_TO_DIE)
+
+
+def assert_buried_and_opened_again(bench: LedgerBench, victims: list[str]) -> None:
+    """Exactly these failed with the dead letter's reason, and exactly these its retry opens."""
+    [letter] = bench.dead.newest(10)
+    failed = [row for row in bench.batches.recipients("shop", "b1") if row.state == "failed"]
+    assert sorted(row.contact_id for row in failed) == sorted(victims)
+    assert {row.reason for row in failed} == {letter.reason}
+    bench.assert_conserved()
+    assert bench.dead.retry(letter.letter_id)
+    assert bench.counts().get("queued") == len(victims)
+    assert bench.queue()[-1] == letter.raw
+
+
+@pytest.mark.parametrize("count", [3, 1200])
+def test_who_was_promised_by_a_job_that_nobody_lived_to_read_is_failed(
+    real_bench: LedgerBench, count: int
+) -> None:
+    """Accepted over HTTP and never admitted: failed with the reason; no batch is open for ever."""
+    bench = real_bench
+    bench.enqueuer().enqueue(job(contacts(count)), "request")
+
+    kills_everybody(bench)
+
+    assert bench.counts() == {"failed": count}
+    assert "finished" in bench.record()
+    assert bench.leftovers() == {}
+    assert_buried_and_opened_again(bench, contacts(count))
+
+
+def test_who_was_admitted_by_a_job_that_kills_its_readers_is_failed(real_bench: LedgerBench) -> None:
+    """Those still open, also deferred ones; who is sent stays sent, and a dead hand's are unknown."""
+    bench, one = real_bench, job(contacts(5))
+    bench.enqueuer().enqueue(one, "request")
+    first = bench.hands()
+    first.took()
+    batch = first.admit(one)
+    first.claim(batch, "c0", "c1", "c2")
+    first.mark(batch, booking("c0", Kind.SENT), booking("c1", Kind.DEFERRED))
+    first.die()
+    bench.upkeep.reap(first.incarnation, Blame.SEEN_TO_DIE)
+
+    kills_everybody(bench)
+
+    assert bench.states() == {
+        "c0": "sent",
+        "c1": "failed",
+        "c2": "unknown",
+        "c3": "failed",
+        "c4": "failed",
+    }
+    assert_buried_and_opened_again(bench, ["c1", "c3", "c4"])
+
+
+def test_a_slice_that_kills_its_readers_takes_its_own_recipients_along(real_bench: LedgerBench) -> None:
+    """The other slices of its batch go round as before."""
+    bench = real_bench
+    cutter = bench.hands()
+    cutter.admit(job(contacts(30)), slice_size=10)
+    bench.push(slice_of("shop", "b1", contacts(10)).to_bytes())
+    drawer = bench.hands()
+    drawer.took()
+    assert drawer.ledger.draw(Ticket("shop", "b1")) is not None
+    drawer.die()
+    bench.upkeep.reap(drawer.incarnation, Blame.SEEN_TO_DIE)
+
+    kills_everybody(bench)
+
+    assert bench.counts() == {"failed": 10, "queued": 20}
+    assert bench.tickets() == 1
+    assert len(bench.dead.ids()) == 1
+
+
+def test_a_job_larger_than_main_reads_is_buried_unread(valkey: RedisServer) -> None:
+    """What killed every worker by its size must not kill main as well."""
+    with valkey.client() as client:
+        bench = LedgerBench(client, valkey.url)
+        raw = job([f"{number:0255}" for number in range(40_000)]).to_json()
+        assert len(raw) > bench.config.api.max_body_mb * 2**20
+        bench.push(raw)
+
+        kills_everybody(bench)
+
+        assert [letter.raw for letter in bench.dead.newest(10)] == [raw]
+        assert bench.record() == {}
+        assert bench.leftovers() == {}
+
+
+def test_equal_jobs_that_kill_their_readers_are_buried_one_by_one(real_bench: LedgerBench) -> None:
+    """Each is a letter of its own."""
+    bench = real_bench
+    bench.push(b"bomb", b"bomb")
+
+    kills_everybody(bench)
+    kills_everybody(bench)
+
+    assert [letter.raw for letter in bench.dead.newest(10)] == [b"bomb", b"bomb"]
+    assert bench.leftovers() == {}
+
+
+def test_a_burial_that_its_own_death_interrupts_is_done_by_the_next(real_bench: LedgerBench) -> None:
+    """The job lies in the hand of whoever buries it, and comes back from there like any other."""
+    bench = real_bench
+    bench.enqueuer().enqueue(job(contacts(3)), "request")
+    claims: list[Claim] = []
+    bury = Claims.bury
+
+    def interrupted(self: Claims, claim: Claim, reason: str) -> None:
+        claims.append(claim)
+        if len(claims) == 1:
+            raise RedisUnavailable(reason)
+        bury(self, claim, reason)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Claims, "bury", interrupted)
+        with pytest.raises(RedisUnavailable):
+            kills_everybody(bench)
+        bench.upkeep.end_lease(claims[0].incarnation)
+        bench.upkeep.reap_lapsed()
+
+    assert bench.counts() == {"failed": 3}
+    assert_buried_and_opened_again(bench, contacts(3))
 
 
 def test_a_ticket_is_no_poison(real_bench: LedgerBench) -> None:

@@ -194,7 +194,7 @@ class SteppedWorker:
                 self._handler.work_off(claim)
         except LeaseLost:
             lost = self._lease.incarnation
-            upkeep = Upkeep(self.client, self._stage.bench.keys, self._stage.config)  # type: ignore[arg-type] # gated
+            upkeep = Upkeep(self.client, self._stage.bench.keys, self._stage.config, SystemClock())  # type: ignore[arg-type] # gated
             self._patience.call(lambda: upkeep.reap(lost, Blame.NONE))
             self._become()
 

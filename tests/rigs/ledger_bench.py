@@ -105,7 +105,7 @@ class LedgerBench:
         self.batches = Batches(client, self.keys)
         self.dead = DeadLetters(client, self.keys)
         self.unknowns = Unknowns(client, self.keys)
-        self.upkeep = Upkeep(client, self.keys, self.config)
+        self.upkeep = Upkeep(client, self.keys, self.config, self.clock)
 
     def patience(self, stop: Stop | None = None) -> Patience:
         """By default one that gives up at once, so that a test sees each fault."""
