@@ -129,8 +129,11 @@ def test_the_whole_protocol_without_the_right_to_search(redis_servers: Servers) 
 
 @pytest.mark.slow
 @pytest.mark.covers("queues-5")
-def test_a_take_from_a_silent_server_ends_by_itself(redis_servers: Servers) -> None:
+def test_a_take_from_a_silent_server_ends_by_itself(
+    redis_servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A connection that stays open and says nothing is given up soon after the block is over."""
+    monkeypatch.setattr("mailerd.queue.claims.BLOCK", 1)
     server = redis_servers().start()
     with server.client() as client:
         bench = LedgerBench(client, server.url)
@@ -148,7 +151,7 @@ def test_a_take_from_a_silent_server_ends_by_itself(redis_servers: Servers) -> N
         thread.start()
         wait_until(lambda: client.info("clients")["blocked_clients"], 3)
         server.freeze()
-        wait_until(lambda: faults, 20, "the take still waits")
+        wait_until(lambda: faults, 9, "the take still waits")
         server.thaw()
         bench.push(ONE)
         assert taken(take, worker).raw == ONE.to_json()
@@ -412,10 +415,10 @@ def test_the_living_are_never_reaped(
     url = f"redis://127.0.0.1:{proxy.port}/0"
     leases = [kept(stack, tmp_path, url, lease, number) for number in range(workers)]
     reaper = LedgerBench(client, valkey.url)
+    stack.callback(setattr, proxy, "delay", 0.0)
 
     proxy.delay = delay
     holds_for(lambda: reaper.upkeep.reap_lapsed() == 0, seconds, "a false recovery")
-    proxy.delay = 0.0
 
     assert all(one.lives() for one in leases)
 

@@ -88,8 +88,8 @@ class House:
         self.servers.append(self.server)
         return self.server
 
-    def connect(self) -> HTTPConnection:
-        connection = HTTPConnection(*self.address, timeout=15)
+    def connect(self, timeout: float = 15.0) -> HTTPConnection:
+        connection = HTTPConnection(*self.address, timeout=timeout)
         self.clients.append(connection)
         return connection
 
@@ -248,10 +248,10 @@ def test_who_waits_too_long_is_refused_while_nobody_is_done(house: House) -> Non
     """When all threads hang, whoever waits is refused soon, and the connection is kept; health is not."""
     house.intake.open.clear()
     with ThreadPoolExecutor(8) as clients:
-        held = [clients.submit(post, house.connect()) for _ in range(THREADS)]
+        held = [clients.submit(post, house.connect(5.0)) for _ in range(THREADS)]
         wait_until(lambda: house.intake.inside == THREADS, 10, "not all threads are busy")
         begun = house.clock.monotonic()
-        connection = house.connect()
+        connection = house.connect(5.0)
         answer = post(connection)
         assert problem(answer, 503)["detail"] == "too many requests at once"
         assert house.clock.monotonic() - begun < 0.7
@@ -303,7 +303,7 @@ def test_silent_connections_make_room(house: House) -> None:
     """Where no connection is left, those that have been silent the longest are closed for new ones."""
     house.server.waitress.adj.connection_limit = 30
     silent = [house.raw() for _ in range(30)]
-    connection = house.connect()
+    connection = house.connect(5.0)
     connection.request("GET", "/healthz")
     assert connection.getresponse().status == 200
     assert len(silent) == 30

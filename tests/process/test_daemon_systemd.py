@@ -108,7 +108,7 @@ def test_a_reload_is_told_from_beginning_to_end(
 
     daemon.send(signal.SIGHUP)
 
-    wait_until(lambda: "READY=1" in manager.heard[before:], 10.0, lambda: daemon.log)
+    wait_until(lambda: "READY=1" in manager.heard[before:], 5.0, lambda: daemon.log)
     told = [text for text in manager.heard[before:] if not text.startswith("STATUS")]
     assert [text.split("=")[0] for text in told] == ["RELOADING", "READY"]
     assert "\nMONOTONIC_USEC=" in told[0]

@@ -37,7 +37,7 @@ def test_nobody_forks_beside_another_thread(forker: str) -> None:
 
 
 @pytest.mark.covers("supervisor-19")
-@pytest.mark.timeout(10)
+@pytest.mark.timeout(5)
 def test_a_full_line_holds_nobody_up() -> None:
     """Whoever sends to one that does not read goes on at once, and nothing is lost or out of order."""
     one, other = Channel.pair()
