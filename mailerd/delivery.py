@@ -31,7 +31,7 @@ from mailerd.transports import Session
 
 EXPIRED = Outcome(Kind.EXPIRED, "expires_at had passed before it was sent")
 # Outcomes of attempts in which nothing was handed over.
-NO_HAND_OVER = frozenset({Kind.WITHHELD, Kind.BLOCKED})
+NO_HAND_OVER = frozenset({Kind.WITHHELD, Kind.BLOCKED, Kind.REFUSED})
 MAYBE_MAILED = frozenset({Kind.SENT, Kind.UNKNOWN})
 NEVER_CLAIMED = frozenset({Kind.INVALID, Kind.SUPPRESSED})
 NOT_BEGUN = Outcome(Kind.WITHHELD, "the lease was lost, or copies were missing, before the hand-over")
@@ -45,10 +45,13 @@ class End(Enum):
     PAUSED = auto()  # the batch was paused: the rest is untouched
     CANCELLED = auto()  # the batch was cancelled: nobody of the rest is handed over any more
     BLOCKED = auto()  # the route or the contact database is out of order: the rest is untouched
+    REFUSED = auto()  # the same, and asking again may make it worse
 
 
 # How a batch that an operator has halted ends a pass.
 HALTED = {Halt.PAUSED: End.PAUSED, Halt.CANCELLED: End.CANCELLED}
+# How an attempt that found the route out of order ends a pass.
+OUT_OF_ORDER = {Kind.BLOCKED: End.BLOCKED, Kind.REFUSED: End.REFUSED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,7 @@ class _Group:
     messages: dict[str, Message] = field(default_factory=dict)
     bookings: list[Booking] = field(default_factory=list)
     busy: list[str] = field(default_factory=list)
-    blocked: str = ""
+    blocked: Pass | None = None
     halt: Halt = Halt.NONE
     withheld: bool = False
 
@@ -153,7 +156,7 @@ class Delivery:
             if group.halt in HALTED:
                 return Pass(HALTED[group.halt])
             if group.blocked:
-                return Pass(End.BLOCKED, group.blocked)
+                return group.blocked
             if group.withheld:
                 return Pass(End.STOPPED)
         return Pass(End.DONE, busy=tuple(busy))
@@ -232,8 +235,8 @@ class Delivery:
             booked, delay = work.letter.policy.after(outcome, answer.attempts, answer.age)
             group.bookings.append(Booking(contact_ids[index], booked, delay))
             group.withheld |= outcome.kind is Kind.WITHHELD
-            if outcome.kind is Kind.BLOCKED:
-                group.blocked = outcome.reason
+            if outcome.kind in OUT_OF_ORDER:
+                group.blocked = Pass(OUT_OF_ORDER[outcome.kind], outcome.reason)
 
     def _deliver_all(self, group: _Group, contact_ids: list[str], claimed: list[int]) -> list[_Delivered]:
         messages = [group.messages[contact_ids[index]] for index in claimed]

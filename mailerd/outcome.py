@@ -45,6 +45,7 @@ class Kind(StrEnum):
     UNKNOWN = "unknown"  # handed over, and the answer is lost
     WITHHELD = "withheld"  # not handed over (stop, lapsed lease): as if never tried
     BLOCKED = "blocked"  # the route is out of order: as if never tried, and the route pauses
+    REFUSED = "refused"  # the route wants nothing from us (login, sender, rate): likewise, and for longer
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ LETTERS = {
     Kind.UNKNOWN: "u",
     Kind.WITHHELD: "q",
     Kind.BLOCKED: "q",
+    Kind.REFUSED: "q",
 }
 
 

@@ -25,6 +25,10 @@ class RouteDown(Exception):
     """No connection to the server came about; says where and why."""
 
 
+class LoginRefused(RouteDown):
+    """The server does not take our name and password; each further try may lock the account."""
+
+
 class ConnectionCut(Exception):
     """The connection ended or makes no sense any more; nothing more can be learnt from it."""
 
@@ -53,7 +57,7 @@ class Connection:
         return f"{self._settings.host}:{self._settings.port}"
 
     def open(self) -> None:
-        """Connect, secure and log in. Raises ``RouteDown``."""
+        """Connect, secure and log in. Raises ``RouteDown``, of which ``LoginRefused`` is one."""
         try:
             self._connect()
         except (OSError, UnicodeError, ConnectionCut) as error:
@@ -175,7 +179,9 @@ class Connection:
                 "leave out smtp.username, or see smtp.tls: many offer it over TLS only"
             )
         if reply.code != _LOGGED_IN:
-            raise RouteDown(f"{self.where} refused the login: {reply}; see smtp.username and smtp.password")
+            raise LoginRefused(
+                f"{self.where} refused the login: {reply}; see smtp.username and smtp.password"
+            )
 
     def _expect(self, reply: Reply, what: str) -> None:
         if not reply.positive:

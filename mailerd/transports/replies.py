@@ -2,7 +2,7 @@
 What an SMTP server's reply means for the recipient, the route, or neither.
 
 Pure policy; opens no connection. The table is that of RFC 5321 and 3463 with what large providers make of
-it: refusals that concern our login or our sending rate are nobody's fault and block the route. Used by
+it: refusals that concern our login or our sending rate are nobody's fault: it is we who are refused. Used by
 ``smtp.py``.
 """
 
@@ -69,7 +69,7 @@ def reason(reply: Reply, message: Message) -> str:
 
 def _kind(reply: Reply) -> Kind:
     if reply.code in _LOGIN_CODES or (reply.code >= 500 and _LOGIN_TEXT.search(reply.text)):  # noqa: PLR2004 - 5xx
-        return Kind.BLOCKED
+        return Kind.REFUSED
     if reply.code == 454 and _THROTTLED.search(reply.text):  # noqa: PLR2004 - see _THROTTLED
-        return Kind.BLOCKED
+        return Kind.REFUSED
     return Kind.DEFERRED if reply.code < 500 else Kind.FAILED  # noqa: PLR2004 - RFC 5321 4.2.1

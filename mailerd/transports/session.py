@@ -25,7 +25,8 @@ class Session(Protocol):
 
         ``begin`` is called at most once, right before the point of no return. When it says no, nothing is
         handed over and the outcome is WITHHELD; when it was never asked, nothing was handed over either.
-        Other outcomes: SENT, DEFERRED, FAILED, UNKNOWN (handed over, no answer), BLOCKED (the route).
+        Other outcomes: SENT, DEFERRED, FAILED, UNKNOWN (handed over, no answer), and BLOCKED or REFUSED (the
+        route).
         """
 
     def close(self) -> None:

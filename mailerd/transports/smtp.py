@@ -15,7 +15,7 @@ from mailerd.config import Smtp
 from mailerd.errors import ConfigurationError, Problem
 from mailerd.message import Message
 from mailerd.outcome import Kind, Outcome
-from mailerd.transports.connection import Connection, ConnectionCut, RouteDown
+from mailerd.transports.connection import Connection, ConnectionCut, LoginRefused, RouteDown
 from mailerd.transports.replies import TRY_ELSEWHERE, Reply, accepted, reason, refused
 from mailerd.transports.session import Begin
 
@@ -146,7 +146,8 @@ class SmtpSession:
         return Outcome(Kind.DEFERRED, f"cut off before the mail was complete: {why}")
 
     def _down(self, error: RouteDown) -> Outcome:
-        return _ABORTED if self._aborted else Outcome(Kind.BLOCKED, str(error))
+        kind = Kind.REFUSED if isinstance(error, LoginRefused) else Kind.BLOCKED
+        return _ABORTED if self._aborted else Outcome(kind, str(error))
 
     def _connected(self) -> Connection:
         if self._aborted:
@@ -207,7 +208,7 @@ class HandOver:
             # No word of the recipient yet: the next mail would fare the same.
             said = reason(self._usable(sender), self._message)
             return Outcome(
-                Kind.BLOCKED,
+                Kind.BLOCKED if sender.code < 500 else Kind.REFUSED,  # noqa: PLR2004 - RFC 5321 4.2.1
                 f"{connection.where} refused the sender: {said}; see mail.from and mail.envelope_from",
             )
         self.stage = Stage.RECIPIENT

@@ -58,9 +58,9 @@ class Handler:
         self._lease_seconds = config.queue.lease
         self._max_deaths = config.queue.max_deaths
 
-    def work_off(self, claim: Claim) -> str:
+    def work_off(self, claim: Claim) -> Pass | None:
         """
-        Work the job off and end its claim; returns what blocks the route, empty when nothing does.
+        Work the job off and end its claim; returns the pass that a route out of order has ended, if any.
 
         Raises ``LeaseLost``, ``TooFewCopies`` (the claim was given back), and ``RedisUnavailable`` when a
         stop came while Redis was away; then the janitor ends the claim.
@@ -75,7 +75,7 @@ class Handler:
             return self._worked_slice(claim, payload)
         return self._job(claim, payload)
 
-    def _job(self, claim: Claim, job: EmailJob) -> str:
+    def _job(self, claim: Claim, job: EmailJob) -> Pass | None:
         contacts = job.distinct()
         opened = self._ledger.open_job(job, claim.jid, len(contacts))
         if isinstance(opened, Opening):
@@ -91,7 +91,7 @@ class Handler:
             self._note_begun(job, opened)
         return self._deliver(claim, opened, contacts, retry=False)
 
-    def _cut(self, claim: Claim, job: EmailJob, opened: OpenBatch) -> str:
+    def _cut(self, claim: Claim, job: EmailJob, opened: OpenBatch) -> Pass | None:
         """Admit a long job piece by piece; its slices go round as a ticket with everybody else's jobs."""
         contacts = in_bucket_order(opened.batch, job.distinct())
         letter = None if opened.halt is Halt.CANCELLED else self._letter(opened)
@@ -100,7 +100,7 @@ class Handler:
         while cursor < len(contacts):
             if self._stop:
                 self._claims.give_back(claim)
-                return ""
+                return None
             self._progress()
             piece = contacts[cursor : cursor + ROWS_IN_A_SCRIPT]
             cursor, new, first = self._ledger.admit(
@@ -115,26 +115,28 @@ class Handler:
             # Admitted before, and perhaps as a whole: queue.slice may have been larger then.
             return self._deliver(claim, opened, tuple(contacts), retry=False)
         self._claims.ack(claim)
-        return ""
+        return None
 
-    def _ticket(self, claim: Claim, ticket: Ticket) -> str:
+    def _ticket(self, claim: Claim, ticket: Ticket) -> Pass | None:
         raw = self._ledger.draw(ticket)
         if raw is None:
-            return ""
+            return None
         drawn = replace(claim, raw=raw, jid=job_id(raw))
         payload = parse(raw, self._longest)
-        return self._worked_slice(drawn, payload) if isinstance(payload, Slice) else ""
+        return self._worked_slice(drawn, payload) if isinstance(payload, Slice) else None
 
-    def _worked_slice(self, claim: Claim, piece: Slice) -> str:
+    def _worked_slice(self, claim: Claim, piece: Slice) -> Pass | None:
         opened = self._ledger.open_slice(piece.client_id, piece.batch_id, claim.jid)
         if isinstance(opened, Opening):
             self._claims.ack(claim)  # nobody waits for it: its batch has been deleted
-            return ""
+            return None
         if opened.halt is Halt.PAUSED:
             return self._park(claim, opened.batch)
         return self._deliver(claim, opened, piece.contact_ids, retry=piece.retry)
 
-    def _deliver(self, claim: Claim, opened: OpenBatch, contacts: tuple[str, ...], *, retry: bool) -> str:
+    def _deliver(
+        self, claim: Claim, opened: OpenBatch, contacts: tuple[str, ...], *, retry: bool
+    ) -> Pass | None:
         if opened.halt is Halt.CANCELLED:
             return self._close(claim, opened.batch, contacts)
         letter = self._letter(opened)
@@ -143,7 +145,7 @@ class Handler:
         if self._delivery is None or letter is None:
             self._book_all(claim.jid, opened.batch, contacts, DISCARDED)
             self._claims.ack(claim)
-            return ""
+            return None
         work = Work(letter, claim.jid, contacts, retry)
         try:
             ended = self._delivery.deliver(work, self._progress)
@@ -154,7 +156,7 @@ class Handler:
             return self._close(claim, opened.batch, contacts)
         return self._let_go(claim, opened.batch, ended)
 
-    def _close(self, claim: Claim, batch: Batch, contacts: Sequence[str]) -> str:
+    def _close(self, claim: Claim, batch: Batch, contacts: Sequence[str]) -> Pass | None:
         """
         End a job of a cancelled batch. The janitor cancels whoever waits.
 
@@ -163,19 +165,20 @@ class Handler:
         """
         self._book_all("", batch, contacts, CANCELLED)
         self._claims.ack(claim)
-        return ""
+        return None
 
-    def _let_go(self, claim: Claim, batch: Batch, ended: Pass) -> str:
+    def _let_go(self, claim: Claim, batch: Batch, ended: Pass) -> Pass | None:
         if ended.end is End.STOPPED:
             self._claims.give_back(claim)
-        elif ended.end is End.BLOCKED:
+        elif ended.end in (End.BLOCKED, End.REFUSED):
             self._claims.give_back(claim, batch.tag, ended.reason)
+            return ended
         elif ended.end is End.PAUSED:
             self._claims.park(claim, batch.tag)
         else:
             busy = slice_of(batch.client_id, batch.batch_id, ended.busy) if ended.busy else None
             self._claims.ack(claim, busy, self._lease_seconds)
-        return ended.reason
+        return None
 
     def _letter(self, opened: OpenBatch) -> Letter | str | None:
         """What the batch sends, or why nobody can get it; None where nothing is sent at all."""
@@ -188,7 +191,7 @@ class Handler:
         except TemplateBroken as fault:
             return str(fault)
 
-    def _give_up(self, claim: Claim, batch: Batch, contacts: Sequence[str], reason: str) -> str:
+    def _give_up(self, claim: Claim, batch: Batch, contacts: Sequence[str], reason: str) -> Pass | None:
         """Bury a job together with its open recipients, so that each can be asked why it got nothing."""
         # Without the job's id: being given up is no progress, should this worker die before the burial.
         self._book_all("", batch, contacts, Outcome(Kind.FAILED, reason))
@@ -206,18 +209,18 @@ class Handler:
         if opened.waited is not None:
             self._tally.picked_up(opened.waited)
 
-    def _park(self, claim: Claim, batch: Batch) -> str:
+    def _park(self, claim: Claim, batch: Batch) -> Pass | None:
         self._claims.park(claim, batch.tag)
-        return ""
+        return None
 
-    def _bury(self, claim: Claim, reason: str) -> str:
+    def _bury(self, claim: Claim, reason: str) -> Pass | None:
         self._claims.bury(claim, reason)
         log.error(
             "Job buried, see `mailerd dead list`: %s",
             reason,
             extra={"event": "job.buried", "jid": claim.jid, "bytes": len(claim.raw)},
         )
-        return ""
+        return None
 
 
 def log_received(job: EmailJob) -> None:

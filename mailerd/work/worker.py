@@ -16,7 +16,7 @@ from mailerd.board import Event, Slot, SlotState
 from mailerd.clock import Clock, Stop
 from mailerd.config import Config
 from mailerd.contacts import ContactSource, open_contacts
-from mailerd.delivery import Delivery
+from mailerd.delivery import Delivery, End, Pass
 from mailerd.errors import (
     EXIT_CLEAN,
     EXIT_RECYCLE,
@@ -43,7 +43,8 @@ log = logging.getLogger(__name__)
 # What one step may take at most (seconds) before the supervisor calls the worker wedged.
 LONGEST_TAKE = BLOCK + 5 + CONNECT_TIMEOUT + 7
 LONGEST_STEP = 60.0
-LONGEST_ROUTE_PAUSE = 60.0
+# While a route is out of order it is tried again soon, but seldom where a try may cost us the account.
+LONGEST_ROUTE_PAUSE = {End.BLOCKED: 5.0, End.REFUSED: 60.0}
 # A job of so many bytes, when parsed, leaves the worker with more memory than it will ever need again.
 LARGE_JOB = 4 * 2**20
 
@@ -159,10 +160,10 @@ class Worker:
             self._route_pause = 0.0
             log.warning("The route is open again", extra={"event": "route.open"})
 
-    def _wait_for_the_route(self, reason: str) -> None:
+    def _wait_for_the_route(self, ended: Pass) -> None:
         if not self._route_pause:
-            log.error("The route is blocked: %s", reason, extra={"event": "route.blocked"})
-        self._route_pause = min(max(1.0, 2 * self._route_pause), LONGEST_ROUTE_PAUSE)
+            log.error("The route is blocked: %s", ended.reason, extra={"event": "route.blocked"})
+        self._route_pause = route_pause(self._route_pause, ended.end)
         self._enter(SlotState.WAITING, self._route_pause + LONGEST_STEP)
         self._stop.wait(self._route_pause)
 
@@ -264,6 +265,11 @@ class Worker:
 
 def _unseen(_: float) -> None:
     """A pause of the keeper's, which nobody watches."""
+
+
+def route_pause(last: float, end: End) -> float:
+    """How long to wait before a route out of order is tried again, ``last`` time being 0 the first time."""
+    return min(max(1.0, 2 * last), LONGEST_ROUTE_PAUSE[end])
 
 
 def longest_hand_over(config: Config) -> float:

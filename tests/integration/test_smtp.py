@@ -167,13 +167,13 @@ def test_a_mail_is_sent_in_the_servers_words(server: Server, opened: Open) -> No
     [
         ("RCPT", "450 4.2.0 greylisted", Kind.DEFERRED),
         ("RCPT", "550 5.1.1 <user@example.org> unknown", Kind.FAILED),
-        ("RCPT", "530 5.7.0 login first", Kind.BLOCKED),
+        ("RCPT", "530 5.7.0 login first", Kind.REFUSED),
         ("DATA", "451 4.3.0 later", Kind.DEFERRED),
         ("DATA", "554 5.5.1 no valid recipients", Kind.FAILED),
         ("DOT", "452 4.3.1 disk full", Kind.DEFERRED),
         ("DOT", "554 5.7.1 spam", Kind.FAILED),
-        ("DOT", "454 Throttling failure: Maximum sending rate exceeded.", Kind.BLOCKED),
-        ("MAIL", "550 5.7.1 not your domain", Kind.BLOCKED),
+        ("DOT", "454 Throttling failure: Maximum sending rate exceeded.", Kind.REFUSED),
+        ("MAIL", "550 5.7.1 not your domain", Kind.REFUSED),
         ("MAIL", "451 4.3.2 out of order", Kind.BLOCKED),
     ],
 )
@@ -561,7 +561,7 @@ def test_a_refused_login_blocks_the_route_without_showing_the_password(
 
     outcome = send(session)
 
-    assert outcome.kind is Kind.BLOCKED
+    assert outcome.kind is Kind.REFUSED
     assert "535" in outcome.reason
     assert "wr0ng" not in outcome.reason
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from mailerd.board.slot import slot_size
 from mailerd.clock import Stop, SystemClock
 from mailerd.config import Config
 from mailerd.contacts import Contact
-from mailerd.delivery import Delivery
+from mailerd.delivery import OUT_OF_ORDER, Delivery, End
 from mailerd.errors import ContactsUnavailable
 from mailerd.message import Message
 from mailerd.outcome import Kind, Outcome
@@ -30,6 +31,7 @@ from mailerd.queue.upkeep import Blame
 from mailerd.work.handler import Handler
 from mailerd.work.janitor import Janitor, Overview
 from mailerd.work.letters import Letters
+from mailerd.work.worker import route_pause
 from rigs.ledger_bench import Hands, LedgerBench, booking, contacts, job
 from rigs.redis_server import RedisServer
 
@@ -62,7 +64,7 @@ class Post:
         contact = message.recipient.partition("@")[0]
         outcome = self.outcomes.get(contact, SENT)
         self.before(contact)
-        if outcome.kind is Kind.BLOCKED:
+        if outcome.kind in OUT_OF_ORDER:
             return outcome
         if not begin():
             return Outcome(Kind.WITHHELD, "told not to")
@@ -99,7 +101,8 @@ class Man:
 
     def works(self) -> str:
         """Work off the next job; what blocks the route."""
-        return self.handler.work_off(self.hands.took())
+        ended = self.handler.work_off(self.hands.took())
+        return ended.reason if ended else ""
 
 
 class Office:
@@ -320,7 +323,7 @@ def test_whom_a_worker_may_not_hand_over_any_more_goes_back_with_the_job(office:
 def test_a_blocked_route_burns_nobodys_attempts(office: Office) -> None:
     """The job goes back, the batch says what it waits for, and the caller is to pause."""
     bench = office.bench
-    office.post.outcomes["c0"] = Outcome(Kind.BLOCKED, "535 refused")
+    office.post.outcomes["c0"] = Outcome(Kind.REFUSED, "535 refused")
     bench.push(job(contacts(6)))
 
     assert office.hire().works() == "535 refused"
@@ -337,7 +340,7 @@ def test_a_blocked_route_burns_nobodys_attempts(office: Office) -> None:
 def test_a_hundred_blocked_tries_are_no_attempt(office: Office) -> None:
     """However often a route refuses everybody, the first deferral after it is the first attempt."""
     bench, man = office.bench, office.hire()
-    office.post.outcomes["c0"] = Outcome(Kind.BLOCKED, "454 Throttling failure")
+    office.post.outcomes["c0"] = Outcome(Kind.REFUSED, "454 Throttling failure")
     bench.push(job(["c0"]))
     for _ in range(100):
         assert man.works() == "454 Throttling failure"
@@ -374,6 +377,17 @@ def test_a_batch_paused_again_and_again_is_sent_once(office: Office) -> None:
     assert sorted(office.post.got) == sorted(contacts(400))
     assert bench.counts() == {"sent": 400}
     assert bench.leftovers() == {}
+
+
+@pytest.mark.parametrize(("end", "longest"), [(End.BLOCKED, 5.0), (End.REFUSED, 60.0)])
+def test_a_route_out_of_order_is_tried_again_soon_unless_a_try_may_cost_the_account(
+    end: End, longest: float
+) -> None:
+    """The pauses double; a server that is away is back within seconds, a refused login is not hammered."""
+    pauses = list(accumulate(range(20), lambda last, _: route_pause(last, end), initial=0.0))[1:]
+
+    assert pauses[:3] == [1.0, 2.0, 4.0]
+    assert max(pauses) == pauses[-1] == longest
 
 
 def test_a_contact_database_that_is_away_is_nobodys_fault(office: Office) -> None:

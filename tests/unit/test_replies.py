@@ -19,25 +19,25 @@ MESSAGE = Message("news@example.com", "user@example.org", b"", "<1@example.com>"
         (452, "4.2.2 The email account that you tried to reach is over quota", Kind.DEFERRED),
         (421, "4.7.28 our system has detected an unusual rate of unsolicited mail", Kind.DEFERRED),
         (454, "4.7.1 <user@example.org>: Relay access denied", Kind.DEFERRED),
-        (454, "Throttling failure: Maximum sending rate exceeded.", Kind.BLOCKED),
-        (454, "Throttling failure: Daily message quota exceeded.", Kind.BLOCKED),
+        (454, "Throttling failure: Maximum sending rate exceeded.", Kind.REFUSED),
+        (454, "Throttling failure: Daily message quota exceeded.", Kind.REFUSED),
         (550, "5.1.1 The email account that you tried to reach does not exist", Kind.FAILED),
         (550, "5.7.515 Access denied, sending domain does not meet the required level", Kind.FAILED),
         (552, "5.2.2 mailbox full", Kind.FAILED),
         (553, "5.1.3 bad address syntax", Kind.FAILED),
         (554, "5.7.1 Message rejected as spam", Kind.FAILED),
         (554, "5.3.4 message too big", Kind.FAILED),
-        (530, "5.7.0 Must issue a STARTTLS command first", Kind.BLOCKED),
-        (530, "5.7.57 Client not authenticated to send mail", Kind.BLOCKED),
-        (535, "5.7.8 authentication credentials invalid", Kind.BLOCKED),
-        (550, "5.7.8 sign in first", Kind.BLOCKED),
-        (550, "Authentication required", Kind.BLOCKED),
+        (530, "5.7.0 Must issue a STARTTLS command first", Kind.REFUSED),
+        (530, "5.7.57 Client not authenticated to send mail", Kind.REFUSED),
+        (535, "5.7.8 authentication credentials invalid", Kind.REFUSED),
+        (550, "5.7.8 sign in first", Kind.REFUSED),
+        (550, "Authentication required", Kind.REFUSED),
         (550, "5.7.80 no enhanced code of ours", Kind.FAILED),
     ],
 )
 @pytest.mark.covers("mail-22", "mail-25")
 def test_a_refusal_burns_only_whom_it_concerns(code: int, text: str, kind: Kind) -> None:
-    """4xx waits, 5xx fails, and what concerns our login or our rate blocks the route."""
+    """4xx waits, 5xx fails, and what concerns our login or our rate is our own matter."""
     assert refused(Reply(code, text), MESSAGE).kind is kind
 
 
