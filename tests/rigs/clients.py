@@ -14,11 +14,13 @@ class Client:
     Each batch has one recipient, whose address begins with the batch's id.
     """
 
-    def __init__(self, port: int, name: str, *, keep_alive: bool, template_id: str = "t") -> None:
+    def __init__(
+        self, port: int, name: str, *, keep_alive: bool, template_id: str = "t", pause: float = 0.02
+    ) -> None:
         self.accepted: list[str] = []
         self.failures: list[str] = []
         self._port, self._name, self._keep_alive = port, name, keep_alive
-        self._template_id = template_id
+        self._template_id, self._pause = template_id, pause
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -32,7 +34,7 @@ class Client:
     def _run(self) -> None:
         connection = None
         number = 0
-        while not self._done.wait(0.02):
+        while not self._done.wait(self._pause):
             number += 1
             connection = connection or http.client.HTTPConnection("127.0.0.1", self._port, timeout=20)
             try:

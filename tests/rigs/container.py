@@ -19,7 +19,6 @@ from pathlib import Path
 from rigs.waiting import wait_until
 
 _CLONE_NEWNET = 0x40000000
-_POWER_OFF = signal.SIGRTMIN + 4  # systemd(1)
 _REBOOT = 133  # nspawn leaves the second half of a reboot to whoever started it with --keep-unit
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "HOME": "/root"}
 
@@ -127,23 +126,18 @@ class Container:
     def cut_the_power(self) -> None:
         """Kill all of it in one moment; ``boot`` switches it on again."""
         os.kill(self.init, signal.SIGKILL)
-        self._wait_for_the_end()
+        self._kill_what_is_left()
 
     def close(self) -> None:
-        """Switch it off, and leave nothing behind."""
-        if self._nspawn is not None and self._nspawn.poll() is None:
-            with suppress(ProcessLookupError):
-                os.kill(self.init or self._nspawn.pid, _POWER_OFF if self.init else signal.SIGKILL)
-            with suppress(subprocess.TimeoutExpired):
-                self._nspawn.wait(20)
-        self._wait_for_the_end()
+        """End it at once, and leave nothing behind."""
+        self._kill_what_is_left()
         if self.root.is_mount():
             _run("umount", str(self.root))
         shutil.rmtree(self._folder, ignore_errors=True)
         # It tries to remove this itself, and does not dare to where /run is no tmpfs.
         shutil.rmtree(f"/run/systemd/nspawn/propagate/{self.name}", ignore_errors=True)
 
-    def _wait_for_the_end(self) -> None:
+    def _kill_what_is_left(self) -> None:
         if self._group.exists():
             (self._group / "cgroup.kill").write_text("1")
             populated = self._group / "cgroup.events"

@@ -14,6 +14,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import redis
+
 from rigs.container import Container
 from rigs.daemon import Answer, Sections
 from rigs.debian import CHECKOUT, Debian
@@ -90,6 +92,19 @@ class Service:
     def state(self) -> str:
         """``active``, ``activating``, ``failed``, ..."""
         return self.show("ActiveState")
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it is active and takes jobs."""
+        try:
+            return self.state == "active" and self.request("GET", "/readyz").status == 200
+        except (OSError, http.client.HTTPException):
+            return False
+
+    @property
+    def systemd_version(self) -> int:
+        """252, 257, ..."""
+        return int(self.systemctl("--version").split()[1])
 
     @property
     def restarts(self) -> int:
@@ -187,13 +202,31 @@ class Service:
         assert answer.status == 200, answer
         return answer.json
 
+    def recipients(self, batch_id: str) -> list[Any]:
+        """All recipients of a batch, with what became of them."""
+        rows, cursor = [], ""
+        while cursor is not None:
+            page = self.request("GET", f"/batches/{batch_id}/recipients?limit=1000{cursor}").json
+            rows += page["recipients"]
+            cursor = f"&cursor={page['next']}" if page["next"] else None
+        return rows
+
+    def push_foreign(self, batch_id: str, contacts: int) -> None:
+        """LPUSH a job as another program would."""
+        ids = [f"contact{number}" for number in range(contacts)]
+        job = {"client_id": "shop", "contact_ids": ids, "template_id": "plain", "batch_id": batch_id}
+        client = redis.Redis()
+        client.lpush("email_queue", json.dumps(job))
+        client.close()
+
     def wait_for_batch(self, batch_id: str, deadline: float = 60.0) -> Any:
         """The batch, once it is done."""
-        wait_until(
-            lambda: self.batch(batch_id)["state"] == "done",
-            deadline,
-            lambda: f"{self.batch(batch_id)}\n{self.journal()[-3000:]}",
-        )
+
+        def done() -> bool:
+            answer = self.request("GET", f"/batches/{batch_id}")
+            return answer.status == 200 and answer.json["state"] == "done"
+
+        wait_until(done, deadline, lambda: self.journal()[-6000:])
         return self.batch(batch_id)
 
 

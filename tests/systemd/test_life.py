@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 
 from rigs.daemon import Sections
-from rigs.service import Service
+from rigs.debian import CHECKOUT
+from rigs.project import address
+from rigs.service import UNIT, Service
 from rigs.sink import Sink
+from rigs.waiting import holds_for, wait_until
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -20,3 +23,97 @@ def test_start_post_mail(service: Service, sections: Sections, sink: Sink) -> No
     sink.wait_for(2)
     assert sink.recipients() == {"user1@example.com": 1, "user2@example.com": 1}
     assert service.wait_for_batch("spring")["counts"]["sent"] == 2
+
+
+def test_status_shows_what_it_is_doing(service: Service, sections: Sections) -> None:
+    """The status line has workers, queue and Redis; the processes are told apart by their titles."""
+    service.start()
+
+    def status() -> str:
+        return service.systemctl("status", UNIT)
+
+    line = 'Status: "2/2 workers, Redis up, 0 jobs queued"'
+    wait_until(lambda: line in status(), 10.0, status)
+    for each in ("mailerd\n", '"mailerd: supervisor"\n', '"mailerd: worker 1 idle"\n'):
+        assert each in status()
+    service.systemctl("stop", "redis-server")
+    wait_until(lambda: "2/2 workers, Redis away" in status(), 15.0, status)
+
+
+def test_a_start_without_redis_waits_for_it(service: Service, sections: Sections) -> None:
+    """It is not active before it can take jobs; systemd starts it again for as long as Redis is away."""
+    service.configure(sections | {"redis": {"startup_timeout": 0.1}})
+    service.drop_in("[Service]\nRestartSec=100ms\n")
+    service.systemctl("stop", "redis-server")
+    service.systemctl("start", "--no-block", UNIT)
+
+    wait_until(lambda: service.restarts >= 6, 30.0)  # systemd's usual limit is five in ten seconds
+    assert service.state == "activating"
+    service.systemctl("start", "redis-server")
+    wait_until(lambda: service.state == "active", 30.0, service.journal)
+    assert service.request("GET", "/readyz").status == 200
+
+
+def test_a_bad_configuration_is_no_loop(service: Service, sections: Sections) -> None:
+    """It says what is wrong, exits 78 and stays down."""
+    service.configure(sections | {"smtp": {"host": "127.0.0.1", "prot": 25}})
+
+    service.systemctl("start", UNIT, check=False)
+
+    assert service.show("ExecMainStatus") == "78"
+    assert "smtp.prot" in service.journal()
+    holds_for(lambda: service.state == "failed", 2.5)
+    assert service.restarts == 0
+
+
+def test_stop_drains(service: Service, sections: Sections, sink: Sink) -> None:
+    """Mails in hand are finished, the rest waits in Redis for the next start, and the exit code is 0."""
+    service.start()
+    sink.behave(delay=0.5)
+    contacts = [f"user{n}" for n in range(1, 31)]
+    service.post("spring", contacts)
+    wait_until(lambda: len(sink.open()) >= 4)
+
+    service.stop()
+
+    assert (service.state, service.show("Result")) == ("inactive", "success")
+    assert service.show("ExecMainStatus") == "0"
+    assert service.processes() == {}
+    assert sink.open() == []
+    assert len(sink.mails()) < len(contacts)
+    sink.behave()
+    service.start()
+    service.wait_for_batch("spring")
+    assert sink.recipients() == {address(contact): 1 for contact in contacts}
+
+
+@pytest.mark.covers("supervisor-37", "supervisor-38")
+def test_reload(service: Service, sections: Sections, sink: Sink) -> None:
+    """A good file is in force in new workers, a bad one changes nothing; neither reload hangs."""
+    if service.systemd_version >= 253:
+        service.drop_in((CHECKOUT / "systemd/notify-reload.conf").read_text(), "notify-reload.conf")
+    service.start()
+    before, main = service.workers, service.main
+
+    service.configure(sections | {"workers": {"processes": 3}})
+    service.reload()
+    if service.systemd_version < 253:  # there it returns at once
+        wait_until(lambda: len(service.workers) == 3 and not service.workers & before, 20.0)
+    assert (len(service.workers), service.workers & before, service.main) == (3, set(), main)
+
+    after = service.workers
+    service.configure(sections | {"workers": {"processes": "many"}})
+    service.reload()
+    service.wait_for_line("Nothing is changed")
+    assert (service.workers, service.state) == (after, "active")
+    service.post("spring", ["user1"])
+    sink.wait_for(1)
+
+
+def test_verify_is_silent(service: Service) -> None:
+    """Systemd has nothing to say about the unit and its drop-in, and what it refers to is there."""
+    if service.systemd_version >= 253:
+        service.drop_in((CHECKOUT / "systemd/notify-reload.conf").read_text(), "notify-reload.conf")
+
+    assert service.container.run("systemd-analyze", "verify", UNIT) == ""
+    service.container.run("test", "-e", service.show("Documentation").removeprefix("file://"))
