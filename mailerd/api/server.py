@@ -138,6 +138,8 @@ class Server:
 
     def _turn(self, pause: float) -> None:
         wasyncore.loop(timeout=pause, use_poll=True, map=self.map, count=1)
+        if self._deadline is None:
+            self._accept()
         self._tick = self._clock.monotonic()
         if self._tick - self._swept >= SWEEP_INTERVAL:
             self._swept = self._tick
@@ -157,15 +159,22 @@ class Server:
             for channel in silent[: len(channels) // ROOM + 1]:
                 channel.will_close = True
 
-    def _stop_listening(self) -> None:
-        """Take in the connections that the kernel already made, then close our copy of the socket."""
-        listener = self.waitress.socket
+    def _accept(self) -> None:
+        """
+        Take in the connections that the kernel already made, as far as there is room for them.
+
+        waitress takes in one a turn, and a turn looks at every connection: a burst would be quadratic work.
+        """
         pending = select.poll()
-        pending.register(listener, select.POLLIN)
+        pending.register(self.waitress.socket, select.POLLIN)
         for _ in range(BACKLOG):
-            if not pending.poll(0):
+            if not (self.waitress.readable() and pending.poll(0)):
                 break
             self.waitress.handle_accept()
+
+    def _stop_listening(self) -> None:
+        """Take in who is already connected, then close our copy of the socket."""
+        self._accept()
         wasyncore.dispatcher.close(self.waitress)
 
     def _finish(self, deadline: float) -> None:

@@ -16,7 +16,6 @@ from rigs.redis_server import RedisServer
 
 CLIENTS = 300
 FEW = 60  # fifteen for each thread
-SLACK = 1.5  # for a machine that has other things to do
 CLOCK = SystemClock()
 
 
@@ -35,10 +34,10 @@ def slow_door(stack: ExitStack, valkey: RedisServer) -> tuple[Door, Proxy]:
     return door, proxy
 
 
-def in_one_of_three_rounds(complaint_of: Callable[[], str]) -> None:
+def in_one_of_five_rounds(complaint_of: Callable[[], str]) -> None:
     """A bound on time, on a machine that others use as well: noise can only break it, not keep it."""
     complaints = []
-    for _ in range(3):
+    for _ in range(5):
         complaint = complaint_of()
         if not complaint:
             return
@@ -53,6 +52,7 @@ def test_300_parallel_posts_before_a_slow_redis(stack: ExitStack, valkey: RedisS
     door, proxy = slow_door(stack, valkey)
 
     def complaint() -> str:
+        at_once = max(each.seconds for each in post_many(door.address[1], CLIENTS, "/healthz"))
         proxy.delay = delay
         answers = post_many(door.address[1], CLIENTS)
         proxy.delay = 0.0
@@ -61,11 +61,13 @@ def test_300_parallel_posts_before_a_slow_redis(stack: ExitStack, valkey: RedisS
         refused = sorted(each.seconds for each in answers if each.status == 503 and each.retry_after)
         assert len(accepted) + len(refused) == CLIENTS
         assert accepted
-        if accepted[int(len(accepted) * 0.99)] < 3 and refused[-1] < 0.5 * SLACK:
+        # What needs nothing but the process shows how slow the machine is at the moment.
+        if accepted[int(len(accepted) * 0.99)] < 3 + at_once and refused[-1] < 0.5 + 2 * at_once:
             return ""
-        return f"accepted within {accepted[-1]:.2f} s, refused within {refused[-1]:.2f} s"
+        late = sum(seconds > 0.5 for seconds in refused)
+        return f"accepted {accepted[-1]:.2f} s, refused {refused[-1]:.2f} s, {late} late, healthy {at_once:.2f} s"
 
-    in_one_of_three_rounds(complaint)
+    in_one_of_five_rounds(complaint)
 
 
 def test_parallel_posts_before_a_quick_redis(stack: ExitStack, valkey: RedisServer) -> None:
@@ -76,7 +78,7 @@ def test_parallel_posts_before_a_quick_redis(stack: ExitStack, valkey: RedisServ
         refused = [each.status for each in post_many(door.address[1], FEW) if each.status not in {200, 202}]
         return f"{len(refused)} of {FEW} were refused: {set(refused)}" if refused else ""
 
-    in_one_of_three_rounds(complaint)
+    in_one_of_five_rounds(complaint)
 
 
 def test_health_is_told_at_once_while_redis_is_slow(stack: ExitStack, valkey: RedisServer) -> None:
