@@ -64,8 +64,8 @@ def test_300_parallel_posts_before_a_slow_redis(stack: ExitStack, valkey: RedisS
         # What needs nothing but the process shows how slow the machine is at the moment.
         if accepted[int(len(accepted) * 0.99)] < 3 + at_once and refused[-1] < 0.5 + 2 * at_once:
             return ""
-        late = sum(seconds > 0.5 for seconds in refused)
-        return f"accepted {accepted[-1]:.2f} s, refused {refused[-1]:.2f} s, {late} late, healthy {at_once:.2f} s"
+        late = sum(each > 0.5 for each in refused)
+        return f"accepted {accepted[-1]:.2f} s, {late} refused late, {refused[-1]:.2f} s, healthy {at_once:.2f} s"
 
     in_one_of_five_rounds(complaint)
 
