@@ -9,9 +9,11 @@ into these at the door of the one room that uses it.
     ├── ConfigurationError          78  the configuration cannot be used; lists every problem
     ├── CannotBind                  71  the listening address is taken or not ours
     ├── BoardHeld                   70  another daemon has the state directory
+    ├── DiskFull                    70  there is no room for the board
     ├── RedisNotReachable           69  no Redis within redis.startup_timeout
     ├── RedisRefused                78  Redis is there but does not let us in, or must not be used
     ├── RedisUnavailable            69  a passing fault of Redis; tenacity tries again
+    │   ├── RedisReplaced               it is another life of Redis than before; whoever meets it says so
     │   └── TooFewCopies                it took the write, and too few replicas have confirmed it
     ├── LeaseLost                       this incarnation was declared dead; its claim is somebody else's
     ├── JobRejected                     the bytes are not a job
@@ -84,10 +86,21 @@ class BoardHeld(MailerdError):
         self.holder = holder
 
 
+class DiskFull(MailerdError):
+    """There is no room for the board."""
+
+    def __init__(self, path: str | Path, why: str) -> None:
+        super().__init__(f"{path} cannot be written: {why}; make room, or put daemon.state_dir elsewhere")
+
+
 class RedisUnavailable(MailerdError):
     """Redis does not answer or cannot take writes now."""
 
     exit_code = EXIT_REDIS
+
+
+class RedisReplaced(RedisUnavailable):
+    """It is another life of Redis than before."""
 
 
 class TooFewCopies(RedisUnavailable):

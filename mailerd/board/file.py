@@ -9,6 +9,7 @@ nobody knows which of its pages had reached the disk.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import logging
@@ -21,7 +22,7 @@ from pathlib import Path
 
 from mailerd.board.slot import Slot, slot_size
 from mailerd.board.values import Remains, SlotState, remains_from
-from mailerd.errors import BoardHeld, ConfigurationError, Problem
+from mailerd.errors import BoardHeld, ConfigurationError, DiskFull, Problem
 
 log = logging.getLogger(__name__)
 
@@ -47,9 +48,9 @@ class Board:
         """
         Take the state directory; what the workers of an earlier life left is kept for ``previous``.
 
-        Raises ``BoardHeld`` while a process of another life is there, and ``ConfigurationError`` where
-        the directory cannot be written or has no room. The room is taken at once: a page that the disk
-        cannot give later would kill the worker that touches it.
+        Raises ``BoardHeld`` while a process of another life is there, ``DiskFull`` where there is no room,
+        and ``ConfigurationError`` where the directory cannot be written. The room is taken at once: a page
+        that the disk cannot give later would kill the worker that touches it.
         """
         try:
             state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -57,6 +58,8 @@ class Board:
             former = _keep_all(state_dir)
             memory = _map_new(state_dir / "board", slots, connections)
         except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise DiskFull(error.filename or state_dir, os.strerror(error.errno)) from None
             message = (
                 f"cannot use {error.filename or state_dir}: {error.strerror}; it must be a folder of ours"
             )

@@ -45,7 +45,13 @@ class Inbox:
         self._arrived: deque[Signals] = deque()
 
     def record(self, number: int, _: FrameType | None = None) -> None:
-        """Note a signal; this is the handler."""
+        """
+        Note a signal; this is the handler.
+
+        Another of its kind waits until this one is taken: handlers that interrupt each other faster than they
+        end would use up the stack.
+        """
+        signal.pthread_sigmask(signal.SIG_BLOCK, (number,))
         self._arrived.append(Signals(number))
         with suppress(BlockingIOError):  # a full pipe wakes as well
             os.write(self._write, b"!")
@@ -59,7 +65,9 @@ class Inbox:
         with suppress(BlockingIOError):
             while os.read(self._read, 1024):
                 pass
-        return [self._arrived.popleft() for _ in range(len(self._arrived))]
+        taken = [self._arrived.popleft() for _ in range(len(self._arrived))]
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, taken)
+        return taken
 
     def close(self) -> None:
         """Give the descriptors back; meant for a forked child, whose parent keeps its own."""

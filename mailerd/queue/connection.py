@@ -22,7 +22,7 @@ from redis.retry import Retry
 from mailerd.clock import Clock, Stop
 from mailerd.config import Redis as RedisSettings
 from mailerd.config.urls import is_sentinel_url, parse_sentinel_url
-from mailerd.errors import RedisRefused, RedisUnavailable
+from mailerd.errors import RedisRefused, RedisReplaced, RedisUnavailable
 from mailerd.queue import leaving
 
 log = logging.getLogger(__name__)
@@ -136,7 +136,7 @@ class Patience:
         try:
             return operation()
         except (RedisUnavailable, RedisRefused) as error:
-            self._note_away(error)
+            self._note_fault(error)
         answer = self._retrying()(operation)
         self._note_back()
         return answer
@@ -147,6 +147,7 @@ class Patience:
             wait=tenacity.wait_random_exponential(multiplier=0.1, max=LONGEST_PAUSE, min=0.1),
             stop=lambda _: bool(self._stop),
             sleep=self._pause,
+            before_sleep=self._note_try,
             reraise=True,
         )
 
@@ -154,7 +155,13 @@ class Patience:
         self._pausing(seconds)
         self._stop.wait(seconds)
 
-    def _note_away(self, error: Exception) -> None:
+    def _note_try(self, state: tenacity.RetryCallState) -> None:
+        if state.outcome is not None:
+            self._note_fault(state.outcome.exception())
+
+    def _note_fault(self, error: BaseException | None) -> None:
+        if self._away_since is not None or isinstance(error, RedisReplaced):
+            return
         self._away_since = self._clock.monotonic()
         log.warning("Redis is away, trying again: %s", error, extra={"event": "redis.away"})
 

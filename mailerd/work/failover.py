@@ -18,7 +18,7 @@ from functools import partial
 from mailerd.board import Answered, Slot
 from mailerd.clock import Clock, Stop
 from mailerd.config import Config
-from mailerd.errors import RedisUnavailable
+from mailerd.errors import RedisReplaced
 from mailerd.outcome import Kind
 from mailerd.queue.connection import connect
 from mailerd.queue.eras import arrive, era_of, replay
@@ -66,7 +66,8 @@ class Failover:
         """
         See to it that this life knows what this host does.
 
-        Raises ``RedisUnavailable``, also once after a change: what was asked before it is to be thought over.
+        Raises ``RedisUnavailable``, and ``RedisReplaced`` once after a change: what was asked before it is to
+        be thought over.
         """
         with self._lock:
             if era == self._era:
@@ -76,7 +77,7 @@ class Failover:
             if self._noted:
                 self._slot.era = era
         if former:
-            raise RedisUnavailable("it is another life of Redis")
+            raise RedisReplaced("it is another life of Redis")
 
     def _tell(self, era: str) -> None:
         answered = self._remembered()
@@ -86,7 +87,7 @@ class Failover:
         client = connect(self._config.redis)
         try:
             if era_of(client) != era:
-                raise RedisUnavailable("Redis has changed once more")
+                raise RedisReplaced("Redis has changed once more")
             news = replay(client, keys, answered)
             log.warning(
                 "Redis is another one than before, or was started again: it was told of the last hand-overs, "

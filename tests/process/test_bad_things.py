@@ -290,3 +290,28 @@ def test_a_full_disk_under_the_logs(
     finally:
         daemon.close()
         subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.mark.root
+def test_a_full_disk_under_the_state(
+    daemons: Daemons, valkey: RedisServer, sink: Sink, project: Project, tmp_path: Path
+) -> None:
+    """At the start it says so, in a way that makes systemd try again; once there is room it starts."""
+    needs.root()
+    contacts = project.contacts(3)
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)], check=True)
+    try:
+        daemon = daemons(project.sections(valkey, sink, daemon={"state_dir": str(disk / "state")}))
+        daemon.start(ready=False)
+        assert daemon.wait(10) == 70
+        assert "No space left on device; make room" in daemon.log
+        subprocess.run(["mount", "-o", "remount,size=128m", str(disk)], check=True)
+        daemon.start()
+        daemon.post("/queue", job("late", contacts))
+        assert daemon.wait_for_batch("late", 20)["counts"] == {"sent": 3}
+        assert daemon.term() == 0
+    finally:
+        daemon.close()
+        subprocess.run(["umount", str(disk)], check=True)

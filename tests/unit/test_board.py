@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mailerd.board import Board, Group, GroupRemains, Phase, Remains, Slot, SlotState
-from mailerd.errors import BoardHeld, ConfigurationError
+from mailerd.errors import BoardHeld, ConfigurationError, DiskFull
 from mailerd.outcome import Kind, Outcome
 
 GROUP = Group("acme", "batch-1", ["ann", "böb", "x" * 256])
@@ -248,6 +249,21 @@ def test_a_state_directory_belongs_to_one_daemon(tmp_path: Path) -> None:
     os.close(write)
     os.waitpid(child, 0)
     Board.create(tmp_path, 1, 1).close()
+
+
+def test_a_disk_that_is_full_is_no_problem_of_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It gets better by itself: systemd is to start the daemon again."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", full)
+        with pytest.raises(DiskFull, match=f"{tmp_path}.*No space left") as caught:
+            Board.create(tmp_path, 1, 1)
+    assert caught.value.exit_code == 70
 
 
 def test_a_state_directory_that_cannot_be_made_is_a_problem_of_the_configuration(tmp_path: Path) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
+from signal import Signals
 
 import pytest
 
 from mailerd.config import Config
-from mailerd.daemon import forking
+from mailerd.daemon import forking, signals
 from mailerd.daemon.channel import Channel
 from mailerd.errors import MailerdError
 from mailerd.work.worker import LONGEST_STEP, longest_hand_over
@@ -34,6 +37,31 @@ def test_nobody_forks_beside_another_thread(forker: str) -> None:
     thread.join()
 
     assert "refusing to fork" in str(faults[0])
+
+
+@pytest.mark.covers("supervisor-6")
+def test_a_signal_that_comes_in_its_own_handler_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However fast the same signal comes, handlers do not pile up; each that waits is heard in its turn."""
+    inbox, write = signals.Inbox(), os.write
+
+    def write_and_be_told_again(descriptor: int, content: bytes) -> int:
+        signal.raise_signal(Signals.SIGTERM)
+        return write(descriptor, content)
+
+    before = signal.signal(Signals.SIGTERM, inbox.record)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", write_and_be_told_again)
+            signal.raise_signal(Signals.SIGTERM)
+            for _ in range(3):
+                assert inbox.take() == [Signals.SIGTERM]
+        assert inbox.take() == [Signals.SIGTERM]
+        assert inbox.take() == [Signals.SIGTERM]
+        assert inbox.take() == []
+    finally:
+        signal.signal(Signals.SIGTERM, before)
+    assert Signals.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    inbox.close()
 
 
 @pytest.mark.covers("supervisor-19")

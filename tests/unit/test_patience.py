@@ -1,0 +1,63 @@
+"""Patience: what is repeated until Redis answers, and what of it is said."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from mailerd.clock import Stop, SystemClock
+from mailerd.errors import RedisRefused, RedisReplaced, RedisUnavailable
+from mailerd.queue.connection import Patience
+
+ANOTHER = RedisReplaced("it is another life of Redis")
+AWAY = RedisUnavailable("Connection refused")
+
+
+class Quick(Stop):
+    """Waits for nothing."""
+
+    def wait(self, _: float) -> bool:
+        return bool(self)
+
+
+def events(caplog: pytest.LogCaptureFixture, *faults: Exception) -> list[str]:
+    """What is said while an operation meets these faults and then succeeds."""
+    coming: Iterator[Exception] = iter(faults)
+
+    def operation() -> str:
+        for fault in coming:
+            raise fault
+        return "done"
+
+    with caplog.at_level(logging.INFO):
+        assert Patience(SystemClock(), Quick()).call(operation) == "done"
+    return [record.event for record in caplog.records]
+
+
+def test_an_outage_is_told_twice(caplog: pytest.LogCaptureFixture) -> None:
+    """When Redis goes and when it is back, however often it was asked in between."""
+    assert events(caplog, AWAY, AWAY, RedisRefused("NOAUTH"), AWAY) == ["redis.away", "redis.back"]
+
+
+def test_another_life_of_redis_is_no_outage(caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever meets a new life says so; the operation is repeated, and Redis was never away."""
+    assert events(caplog, ANOTHER) == []
+
+
+def test_an_outage_after_another_life_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """Also when the first fault was none."""
+    assert events(caplog, ANOTHER, AWAY, AWAY, ANOTHER) == ["redis.away", "redis.back"]
+
+
+def test_a_stop_ends_the_tries(caplog: pytest.LogCaptureFixture) -> None:
+    """The last fault is raised."""
+    stop = Stop()
+    stop.raise_()
+
+    def operation() -> None:
+        raise AWAY
+
+    with pytest.raises(RedisUnavailable, match="refused"):
+        Patience(SystemClock(), stop).call(operation)
