@@ -486,6 +486,28 @@ def test_unknown_that_turns_out_never_begun_is_queued_with_a_job_of_its_own(benc
     bench.assert_conserved()
 
 
+@pytest.mark.parametrize("kind", [Kind.WITHHELD, Kind.FAILED, Kind.INVALID, Kind.UNKNOWN])
+def test_who_is_unknown_since_no_answer_came_stays_so(bench: LedgerBench, kind: Kind) -> None:
+    """
+    Handed over without an answer, and met again in another job of the batch: whatever that job comes to.
+
+    Its worker may die with them on its board, lose its lease, or find the batch cancelled.
+    """
+    worker, batch = admitted(bench, 1)
+    worker.claim(batch, "c0")
+    worker.mark(batch, booking("c0", Kind.UNKNOWN))
+    assert worker.claim(batch, "c0") == ["unknown"]
+
+    assert worker.mark(batch, booking("c0", kind)) == 0
+    worker.die()
+    assert worker.mark(batch, booking("c0", kind)) == 0
+
+    assert bench.counts() == {"unknown": 1}
+    assert bench.put_aside() == []
+    assert worker.mark(batch, booking("c0", Kind.SENT)) == 1
+    bench.assert_conserved()
+
+
 def test_a_dead_workers_remains_are_booked_in_its_name(bench: LedgerBench) -> None:
     """Claimed: released without a job of its own. Handed over: unknown. With an outcome: booked."""
     dead, batch = admitted(bench, 5)

@@ -38,7 +38,8 @@ local function as_told(key, field, contact)
   local what = has_told and redis.call('HGET', told, contact)
   if not what then return nil end
   local as, inc = string.match(what, '^(%a),(%d+)$')
-  redis.call('HSET', key, field, as .. seconds_since_creation(batch, now) .. (as == 's' and '' or (',' .. inc .. ',0,')))
+  local rest = {s = '', u = ',,0,', c = ',' .. inc .. ',0,'}
+  redis.call('HSET', key, field, as .. seconds_since_creation(batch, now) .. rest[as])
   redis.call('HDEL', told, contact)
   count(delta, as, 1)
   remembered = remembered + 1

@@ -17,7 +17,8 @@ local cancelled = halt_of(batch) == 'cancelled'
 local lease_prefix = string.sub(KEYS[1], 1, #KEYS[1] - #inc)
 
 -- The letter that the row gets, or nothing. One that a dead incarnation had in hand may have been handed over:
--- whatever is found out about it now but 's', it is unknown.
+-- whatever is found out about it now but 's', it is unknown. Its own incarnation may know better, unless it was
+-- this that said so.
 local function becomes(row, to)
   local held = row.letter == 'c' or row.letter == 'u'
   local waits = row.letter == 'q' or row.letter == 'd'
@@ -29,7 +30,10 @@ end
 
 local function value(row, to, reason)
   if to == 's' then return 's' .. since end
-  if to == 'u' then return 'u' .. since .. ',' .. row.number .. ',' .. row.attempts .. ',' .. row.first end
+  if to == 'u' then
+    local whose = row.number ~= inc and row.number or ''
+    return 'u' .. since .. ',' .. whose .. ',' .. row.attempts .. ',' .. row.first
+  end
   if to == 'q' then return 'q' .. since .. ',,' .. row.attempts .. ',' .. row.first end
   local why = why_number(batch, reason)
   if to ~= 'd' then return to .. since .. ',' .. why end

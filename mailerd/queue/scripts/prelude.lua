@@ -5,7 +5,8 @@
 --                                   dead letter and waits for the job that will take it along)
 --   c<t>,<inc>,<attempts>,<first>   sending: claimed by that incarnation
 --   d<t>,<why>,<attempts>,<first>   deferred; <first> = when it was deferred for the first time
---   u<t>,<inc>,<attempts>,<first>   unknown: handed over by that incarnation, answer lost
+--   u<t>,<inc>,<attempts>,<first>   unknown: handed over, answer lost; with an incarnation: it had it in hand, and
+--                                   may yet be found not to have begun
 --   s<t>                            sent
 --   f|i|p|k|e|z<t>,<why>            failed, invalid, suppressed, cancelled, expired, discarded
 -- <why> is the number of a reason in the batch's field "why:<reason>".

@@ -43,8 +43,8 @@ for i = 3, #ARGV, 5 do
     if to == 'r' then to = halt_of(batch) == 'cancelled' and 'k' or 'q' end
     local rest = ''
     if to == 'k' then rest = ',' .. why_number(batch, CANCELLED) end
-    if to == 'q' then rest = ',,' .. row.attempts .. ',' .. row.first end
-    if to == 'u' or to == 'c' then rest = ',' .. inc .. ',' .. row.attempts .. ',' .. row.first end
+    if to == 'q' or to == 'u' then rest = ',,' .. row.attempts .. ',' .. row.first end
+    if to == 'c' then rest = ',' .. inc .. ',' .. row.attempts .. ',' .. row.first end
     redis.call('HSET', key, ARGV[2] .. contact, to .. since .. rest)
     count(delta, row.letter, -1)
     count(delta, to, 1)
