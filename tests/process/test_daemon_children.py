@@ -55,6 +55,20 @@ def test_terms_until_the_last_moment_are_no_crash(made_up: Callable[..., MadeUp]
     assert "Traceback" not in daemon.log
 
 
+@pytest.mark.covers("supervisor-6")
+def test_a_term_in_the_last_moment_is_no_crash(made_up: Callable[..., MadeUp]) -> None:
+    """A TERM that comes while the interpreter ends, and has no handlers any more, changes no exit code."""
+    daemon = made_up()
+    daemon.tell("linger")
+    daemon.start().wait_until_ready()
+
+    daemon.send(signal.SIGTERM)
+    wait_until((daemon.folder / "last-words").exists)
+    daemon.send(signal.SIGTERM)
+
+    assert daemon.wait() == 0
+
+
 @pytest.mark.covers("supervisor-8")
 def test_a_strange_child_is_nobodys_business(made_up: Callable[..., MadeUp]) -> None:
     """Children of the supervisor that are no workers may end with any code: reaped, and that is all."""

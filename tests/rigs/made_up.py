@@ -7,8 +7,9 @@ in hand: one answered, one handed over, one claimed; on a stop wait for ``releas
 ``settle`` (settle something all the time), ``jobs`` (do jobs all the time), ``stuck`` (hang in C before it
 is ready), ``wedge`` (hang in C from now on), ``busy`` (take a minute for one step). The supervisor has
 ``helpers`` that end with odd exit codes at ``dismiss``; ``slow-birth`` has each child take a second after its
-fork; ``impatient`` shortens the time to boot to one. ``redis`` lets the start go on (there from the beginning
-unless told otherwise); ``break-http`` and ``break-janitor`` break those.
+fork; ``impatient`` shortens the time to boot to one; with ``linger`` main's interpreter takes half a second
+to end. ``redis`` lets the start go on (there from the beginning unless told otherwise); ``break-http`` and
+``break-janitor`` break those.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -182,6 +183,22 @@ def reload() -> Config:
     if text == "bad":
         raise ConfigurationError([Problem("smtp.port", "must be a number")])
     return Config.model_validate_json(text)
+
+
+class Lingering:
+    """The interpreter takes its time to end: in its last moments, where no handler is left."""
+
+    def __init__(self) -> None:
+        words, flags = str(FOLDER / "last-words"), os.O_CREAT | os.O_WRONLY
+        # Whatever they need is bound now: no module is whole any more by then.
+        self._last_words = [partial(os.open, words, flags), partial(time.sleep, 0.5)]
+
+    def __del__(self) -> None:
+        for word in self._last_words:
+            word()
+
+
+lingering = Lingering() if told("linger") else None
 
 
 def main() -> int:
