@@ -66,6 +66,7 @@ def test_what_replicas_confirm_is_accepted_and_claimed(pair: Pair) -> None:
         assert replica.hget(pair.bench.keys.batch("shop/b1"), "sending") == b"1"
 
 
+@pytest.mark.slow
 def test_what_no_replica_confirms_is_not_accepted_however_often_it_is_asked(pair: Pair) -> None:
     """Also the second request, which finds the job queued and writes nothing new, waits for the copies."""
     pair.replica.freeze()
@@ -93,6 +94,7 @@ def test_a_replay_is_confirmed_over_a_connection_that_never_wrote(pair: Pair) ->
     client.close()
 
 
+@pytest.mark.slow
 def test_a_claim_that_no_replica_confirms_is_told_and_can_be_released(pair: Pair) -> None:
     """Also the second try, which finds the recipient claimed; released, it is as if never tried."""
     hands = pair.hands()

@@ -720,6 +720,7 @@ def test_a_queue_that_is_no_list(mailerd: Mailerd, bench: LedgerBench) -> None:
     assert "WRONGTYPE" in said.err
 
 
+@pytest.mark.slow
 def test_a_frozen_redis_is_given_up_within_seconds(
     mailerd: Mailerd, redis_servers: Callable[..., RedisServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -157,6 +157,7 @@ def test_a_query_that_never_ends_is_an_outage(postgres: PostgreSQL, opened: Open
         source.lookup(["1"])
 
 
+@pytest.mark.slow
 def test_a_server_that_falls_silent_is_an_outage(postgres: PostgreSQL, opened: Open) -> None:
     """A connection on which nothing comes any more is given up, and a new one works."""
     url = postgres.database(made("integer", "1"))

@@ -15,7 +15,7 @@ from rigs.redis_server import RedisServer
 SMALL, LARGE = "b1", "b2"
 
 
-def play(valkey: RedisServer, folder: Path, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def play(valkey: RedisServer, folder: Path, seed: int, turns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     # So that a job of ninety is cut in several scripts.
     monkeypatch.setattr("mailerd.work.handler.ROWS_IN_A_SCRIPT", 25)
     with valkey.client() as client:
@@ -35,15 +35,17 @@ def play(valkey: RedisServer, folder: Path, seed: int, monkeypatch: pytest.Monke
         bench.enqueuer().enqueue(job(small, SMALL), "request")
         bench.enqueuer().enqueue(job(contacts(90), LARGE), "request")
         foreign = job(contacts(60, start=50), LARGE).to_json()
-        singles = {100 + 40 * number: job([f"s{10 + number}"], SMALL).to_json() for number in range(20)}
+        singles = {
+            100 + turns // 30 * number: job([f"s{10 + number}"], SMALL).to_json() for number in range(20)
+        }
         late = {
             201: job(contacts(8), LARGE).to_json(),
             301: Ticket("shop", "nobody").to_bytes(),
         }
         overlapping = job([*small[3:], "s8", "s9"], SMALL).to_json()
-        stage.play(1200, {0: foreign, 20: overlapping, 60: foreign, **singles, **late})
+        stage.play(turns, {0: foreign, 20: overlapping, 60: foreign, **singles, **late})
         stage.work_off()
-        stage.play(300, {0: job(contacts(35, start=90), LARGE).to_json()})
+        stage.play(turns // 4, {0: job(contacts(35, start=90), LARGE).to_json()})
         stage.work_off()
         stage.close()
 
@@ -106,7 +108,7 @@ def test_nobody_is_lost_and_nobody_gets_two(
     valkey: RedisServer, tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After every command the sums hold and one ticket goes round; in the end everybody is settled once."""
-    play(valkey, tmp_path, seed, monkeypatch)
+    play(valkey, tmp_path, seed, 400, monkeypatch)
 
 
 @pytest.mark.slow
@@ -116,4 +118,4 @@ def test_nobody_is_lost_and_nobody_gets_two_at_length(
     valkey: RedisServer, tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same over many more orders."""
-    play(valkey, tmp_path, seed, monkeypatch)
+    play(valkey, tmp_path, seed, 1200, monkeypatch)

@@ -196,7 +196,7 @@ def test_what_is_served_is_the_description_of_this_version(door: Door, guarded: 
     assert guarded.get("/queue/test").status == 401
 
 
-@pytest.mark.parametrize("key", [None, "every-token"])
+@pytest.mark.parametrize("key", [pytest.param(None, marks=pytest.mark.slow), "every-token"])
 def test_schemathesis_finds_nothing(door: Door, guarded: Door, key: str | None, tmp_path: Path) -> None:
     """Hundreds of made-up requests, all checks: what is answered is what is described."""
     assert schemathesis(guarded if key else door, key, tmp_path, "--max-examples=3") >= 200

@@ -58,6 +58,7 @@ def test_a_worker_that_did_a_job_is_followed_at_once(made_up: Callable[..., Made
         wait_until(lambda gone=victim: daemon.workers().get(1, gone) != gone, 1.5, lambda: daemon.log)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("supervisor-17")
 def test_a_stopped_worker_is_aborted_once_killed_once_and_replaced(made_up: Callable[..., MadeUp]) -> None:
     """A worker that no longer renews its deadline gets exactly one ABRT and, two seconds later, one KILL."""

@@ -15,7 +15,7 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -50,6 +50,12 @@ class Start:
     environ: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     arguments: tuple[str, ...] = ("run",)
+
+
+def mostly_slow(mistakes: Iterable[object]) -> list[object]:
+    """Each of them starts a daemon: one in four stands for all in the default run."""
+    slow = pytest.mark.slow
+    return [each if at % 4 == 0 else pytest.param(each, marks=slow) for at, each in enumerate(mistakes)]
 
 
 STARTS = [
@@ -293,7 +299,7 @@ def place(tmp_path: Path, valkey: RedisServer, redises: Mapping[str, str], sink:
         yield Place(folder, {**names, **redises})
 
 
-@pytest.mark.parametrize("start", STARTS, ids=lambda start: start.mistake.replace(" ", "-"))
+@pytest.mark.parametrize("start", mostly_slow(STARTS), ids=lambda start: start.mistake.replace(" ", "-"))
 def test_a_mistake_before_the_start(place: Place, start: Start) -> None:
     """One line says what is wrong and what to do, the exit code says of what kind it is, no traceback."""
     code, said = place.run(start)
@@ -338,7 +344,7 @@ WARNINGS: dict[str, tuple[Sections, str]] = {
 }
 
 
-@pytest.mark.parametrize("mistake", WARNINGS)
+@pytest.mark.parametrize("mistake", mostly_slow(WARNINGS))
 def test_what_may_not_be_meant_is_said_at_the_start(
     daemons: Daemons, valkey: RedisServer, sink: Sink, project: Project, mistake: str
 ) -> None:
@@ -581,7 +587,7 @@ def secured(tmp_path: Path) -> Iterator[Mapping[str, object]]:
     server.stop()
 
 
-@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.mistake.replace(" ", "-"))
+@pytest.mark.parametrize("route", mostly_slow(ROUTES), ids=lambda route: route.mistake.replace(" ", "-"))
 def test_a_mistake_on_the_way_out(
     daemons: Daemons,
     valkey: RedisServer,

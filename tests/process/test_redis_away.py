@@ -21,6 +21,7 @@ AT_THE_LOSS = 2.0
 A_TICK = 0.01  # in which the kernel counts each process' time
 IDLE = 20.0
 AWAY = [3, pytest.param(30, marks=pytest.mark.slow)]
+AWAY_IN_HAND = [pytest.param(seconds, marks=pytest.mark.slow) for seconds in (3, 30)]
 
 
 def cpu(daemon: Daemon) -> float:
@@ -68,7 +69,7 @@ def test_redis_away_while_idle(
     assert daemon.term() == 0
 
 
-@pytest.mark.parametrize("seconds", AWAY)
+@pytest.mark.parametrize("seconds", AWAY_IN_HAND)
 @pytest.mark.covers("supervisor-11")
 def test_redis_away_while_sending(
     daemons: Daemons, redis_servers: Servers, sink: Sink, project: Project, seconds: float
@@ -90,6 +91,7 @@ def test_redis_away_while_sending(
     assert daemon.term() == 0
 
 
+@pytest.mark.slow
 def test_nobody_is_handed_over_while_the_ledger_cannot_be_written(
     daemons: Daemons, redis_servers: Servers, sink: Sink, project: Project
 ) -> None:

@@ -68,6 +68,7 @@ def test_http_only_beside_workers_only(
     assert door.term() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.covers("mail-18", "queues-20")
 def test_two_daemons_share_a_batch_and_one_dies(
     daemons: Daemons, valkey: RedisServer, sink: Sink, project: Project
