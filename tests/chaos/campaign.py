@@ -1,85 +1,25 @@
-"""
-One run: faults in rounds while producers push, then quiet, then the verdict.
-
-After each round work must flow again on every host, by itself, within a time; the longest is told.
-"""
+"""One run: faults in rounds while producers push, then quiet, then the verdict."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import redis
 
-from chaos import faults_around, faults_process, faults_redis, jobs, leftovers, schedule
+from chaos import faults_around, jobs, journal, leftovers, schedule
 from chaos.fleet import LEASE, Fleet
+from chaos.plan import Outcome, Plan
 from chaos.producers import Producers
+from chaos.rounds import Rounds
 from chaos.sampler import Sampler
-from chaos.stage import Cut, End, Stage
-from chaos.verdict import Evidence, Verdict, judge
+from chaos.stage import Stage
+from chaos.verdict import Evidence, judge
 from mailerd.queue.batches import Batches
 from rigs.waiting import wait_until
-
-FAULTS: dict[str, Callable[[Stage, schedule.Fault], End]] = {
-    **faults_process.FAULTS,
-    **faults_redis.FAULTS,
-    **faults_around.FAULTS,
-}
-# What may make a lease lapse while a hand-over is under way.
-LAPSING = frozenset(
-    (
-        "stop-worker",
-        "redis-frozen",
-        "redis-killed",
-        "black-hole",
-        "parked-take",
-        "read-only",
-        "save-fails",
-        "memory-full",
-    )
-)
-FLOW_WITHIN = 10.0
-FLOW_WITHIN_OF_A_HOST = 20.0
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How long a run is and what it plays; ``faults`` and ``minutes`` of 0 do not bound it."""
-
-    seed: int
-    faults: int = 0
-    minutes: float = 0.0
-    recipients: int = 0
-    only: tuple[str, ...] = ()
-    backlog: int = 400
-    pause: float = 0.0  # between two batches
-    eager: bool = False  # enough is seen once a sample shows a breach
-    settled_within: float = (
-        90.0  # something must move so often; the hands of the dead are looked at each minute
-    )
-    sizes: tuple[int, ...] = (1, 5, 30, 60, 100, 200, 400)
-
-
-@dataclass
-class Outcome:
-    """What a run came to."""
-
-    verdict: Verdict = field(default_factory=Verdict)
-    breaches: list[str] = field(default_factory=list)
-    played: Counter[str] = field(default_factory=Counter)
-    slowest: dict[str, float] = field(default_factory=dict)
-    kills: int = 0
-    aimed: int = 0
-    samples: int = 0
-    seconds: float = 0.0
-    server: str = ""
-    ends: Counter[int] = field(default_factory=Counter)
-    skipped: dict[str, int] = field(default_factory=dict)
 
 
 class Campaign:
@@ -99,7 +39,11 @@ class Campaign:
         self._stage = Stage(fleet, self._producers)
         self._sampler = Sampler(fleet, self._producers)
         self._seen_settled = 0
-        self.outcome = Outcome()
+        setup = fleet.setup
+        self.outcome = Outcome(
+            f"{setup.unknown}, {setup.fetch}{', three servers under sentinels' if setup.sentinels else ''}"
+        )
+        self._rounds = Rounds(self._stage, self.outcome)
 
     def run(self) -> Outcome:
         """Play, settle, judge; also after a Ctrl-C."""
@@ -120,12 +64,12 @@ class Campaign:
         return self.outcome
 
     def _play(self) -> None:
-        for faults in schedule.rounds(self._plan.seed, self._plan.only):
+        only = self._plan.only or schedule.played(sentinels=self._fleet.setup.sentinels)
+        for faults in schedule.rounds(self._plan.seed, only):
             if self._is_over():
                 break
             self._pace()
-            self._play_round(faults)
-            self._await_flow(faults)
+            self._rounds.play(faults)
             self._progress()
         self._producers.most = self._most
         while not self._is_pushed():
@@ -148,51 +92,6 @@ class Campaign:
     def _is_pushed(self) -> bool:
         return not self._plan.recipients or self._producers.recipients >= self._plan.recipients
 
-    def _play_round(self, faults: schedule.Round) -> None:
-        began = time.monotonic()
-        threads = [threading.Thread(target=self._play_one, args=(fault,), daemon=True) for fault in faults]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        self.outcome.played.update(fault.name for fault in faults)
-        if LAPSING & {fault.name for fault in faults}:
-            self._stage.pauses.append(Cut("", began, time.monotonic() + LEASE + 2))
-
-    def _play_one(self, fault: schedule.Fault) -> None:
-        pause = threading.Event()
-        pause.wait(fault.after)
-        try:
-            end = _persistently(lambda: FAULTS[fault.name](self._stage, fault))
-        except (redis.RedisError, OSError, TimeoutError):
-            self._stage.skip(fault.name)  # another fault of this round has Redis in its hand
-            return
-        pause.wait(fault.seconds)
-        _persistently(end)
-
-    def _await_flow(self, faults: schedule.Round) -> None:
-        """Every host hands something over and gets an answer, by itself."""
-        names = {fault.name for fault in faults}
-        ended = time.monotonic()
-        within = FLOW_WITHIN_OF_A_HOST if "kill-host" in names else FLOW_WITHIN
-
-        def flows() -> bool:
-            if self._producers.drained():
-                return True
-            recent = self._fleet.sink.hand_overs()[-400:]
-            answered = {one.helo for one in recent if one.begun > ended and one.answered is not None}
-            return len(answered) == len(self._fleet.hosts)
-
-        try:
-            wait_until(flows, 4 * within)
-        except AssertionError:
-            self.outcome.breaches.append(f"no work flows {4 * within:.0f} s after {sorted(names)}")
-        took = time.monotonic() - ended
-        if took > within:
-            self.outcome.breaches.append(f"work flowed only {took:.1f} s after {sorted(names)}")
-        for name in names:
-            self.outcome.slowest[name] = max(took, self.outcome.slowest.get(name, 0.0))
-
     def _settle(self) -> None:
         self._producers.stop()
         if self._has_seen_enough():
@@ -208,6 +107,8 @@ class Campaign:
                 orphans = leftovers.orphans(client)
                 quiet_since = 0.0 if leftovers.stirs(client) else quiet_since or now
                 lost = quiet_since and now - quiet_since > LEASE + 2
+                if lost and not orphans and self._fleet.setup.fetch == "brpop":
+                    return
                 if orphans or lost or now > give_up:
                     self.outcome.breaches += orphans or [f"{left} recipients are open, and nothing moves"]
                     return
@@ -224,6 +125,9 @@ class Campaign:
         stage, outcome = self._stage, self.outcome
         resend = self._fleet.setup.unknown == "resend"
         hand_overs = self._fleet.sink.hand_overs()
+        told = journal.Marks()
+        if resend and self._fleet.group is None:
+            told = journal.marks(journal.commands(self._fleet.redis.folder))
         evidence = Evidence(
             self._producers.accepted,
             self._producers.tried,
@@ -233,6 +137,9 @@ class Campaign:
             sorted(hand_overs, key=lambda one: one.begun),
             stage.cuts + (stage.pauses if resend else []),
             resend,
+            told.lost,
+            told.again,
+            self._fleet.setup.fetch == "brpop",
         )
         outcome.verdict = judge(evidence)
         outcome.breaches += [*self._sampler.breaches.values(), *self._producers.refused]
@@ -282,15 +189,3 @@ class Campaign:
 
 def _open_at(one: Any, moment: float) -> bool:
     return bool(one.begun <= moment and (one.answered is None or one.answered > moment))
-
-
-def _persistently(do: Callable[[], Any]) -> Any:
-    """What a fault does to Redis is tried again while another fault has it in its hand."""
-    give_up = time.monotonic() + 8.0
-    while True:
-        try:
-            return do()
-        except (redis.RedisError, OSError):
-            if time.monotonic() > give_up:
-                raise
-            threading.Event().wait(0.2)

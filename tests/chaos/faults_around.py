@@ -120,6 +120,7 @@ FAULTS = {
     "smtp-hang-up-after-dot": _rule("dot", "hang_up", 12),
     "smtp-slow": slow,
     "smtp-gone": gone,
+    "smtp-outage": gone,
     "sql-gone": sql_gone,
     "disk-full": disk_full,
     "pause-batch": _operated("pause", "resume"),

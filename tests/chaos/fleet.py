@@ -20,6 +20,7 @@ from typing import Self
 import psutil
 
 from chaos import jobs
+from chaos.group import Group
 from chaos.schedule import HOSTS
 from rigs.daemon import Daemon, Sections
 from rigs.project import Project
@@ -41,6 +42,8 @@ class Setup:
 
     server: str
     unknown: str = "hold"
+    fetch: str = "blmove"
+    sentinels: bool = False  # a master with two replicas, of which one confirms, under three sentinels
     planted: str = ""
     delay: float = 0.04  # of the mail server, after each final dot
     envelope: float = 0.0  # of the mail server, before it answers to RCPT
@@ -138,7 +141,8 @@ class Fleet:
         self.setup = setup
         self.folder = folder
         self.keep = False
-        self.redis = RedisServer(setup.server, folder / "redis", append_only=True, settings=_SETTINGS)
+        self.group = Group(setup.server, folder / "redis") if setup.sentinels else None
+        self._server = RedisServer(setup.server, folder / "redis", append_only=True, settings=_SETTINGS)
         self.project = Project(folder / "project")
         self.sink = Sink(folder / "sink")
         self.hosts: list[Host] = []
@@ -156,8 +160,11 @@ class Fleet:
 
     def _begin(self) -> None:
         self._fill_contacts()
-        self.redis.start()
-        self._stack.callback(self.redis.close)
+        if self.group is not None:
+            self._stack.enter_context(self.group)
+        else:
+            self._stack.callback(self._server.close)
+            self._server.start()
         self._stack.enter_context(self.sink)
         self.calm_sink()
         for number in range(HOSTS):
@@ -176,6 +183,11 @@ class Fleet:
         if self._keeper.ident is not None:
             self._keeper.join()
         self._stack.close()
+
+    @property
+    def redis(self) -> RedisServer:
+        """The Redis, or the master of the moment."""
+        return self._server if self.group is None else self.group.master
 
     def calm_sink(self) -> None:
         """Let the mail server behave as in good times."""
@@ -209,15 +221,18 @@ class Fleet:
         sections = self.project.sections(
             self.redis,
             self.sink,
-            queue={"lease": LEASE, "slice": 20},
+            queue={"lease": LEASE, "slice": 20, "fetch": self.setup.fetch},
             workers={"max_jobs": 60, "drain_timeout": 5},
             mail={"unknown": self.setup.unknown, "retry_delays": [0.5, 1]},
             smtp={"connect_timeout": 2, "command_timeout": 2, "data_timeout": 2},
         )
-        sections["redis"] = {"url": url, "startup_timeout": 60}
+        if self.group is not None:
+            url = self.group.url
+        sections["redis"] = {"url": url, "startup_timeout": 60, "replicas": int(self.setup.sentinels)}
         for name, keys in self.setup.overlay.items():
             sections[name] = {**sections.get(name, {}), **keys}
         return sections
 
 
-_SETTINGS = ("--appendfsync", "always")
+# The append-only file is never rewritten: it is the journal that the verdict reads (``journal``).
+_SETTINGS = ("--appendfsync", "always", "--auto-aof-rewrite-percentage", "0")

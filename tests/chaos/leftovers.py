@@ -1,16 +1,20 @@
 """
 What lies in Redis and belongs to nobody: reads the queue's keys directly, as an auditor would.
 
-A job in the hand of an incarnation that nobody will look at again, and open recipients without any job.
+A job in the hand of an incarnation that nobody will look at again, and open recipients without any job. And
+what a run itself leaves behind on this machine.
 """
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import Any
 
 from mailerd.queue.keys import Keys
 
 KEYS = Keys("email_queue")
+FOLDERS = "mailerd-chaos-"
 
 
 def orphans(client: Any) -> list[str]:
@@ -46,3 +50,10 @@ def open_recipients(client: Any) -> int:
 def dead_letters(client: Any) -> list[str]:
     """Why jobs were buried."""
     return [reason.decode() for reason in client.hvals(KEYS.letter_reasons)]
+
+
+def on_this_machine() -> list[str]:
+    """The folders of runs, and the file systems that are mounted below them."""
+    mounts = (line.split()[1] for line in Path("/proc/mounts").read_text().splitlines())
+    folders = map(str, Path(tempfile.gettempdir()).glob(f"{FOLDERS}*"))
+    return sorted({*folders, *(mount for mount in mounts if FOLDERS in mount)})

@@ -17,7 +17,7 @@ from rigs.daemon import Sections
 class Preset:
     """What differs from an ordinary run."""
 
-    finds: str  # what the verdict must say
+    finds: str  # a pattern of what the verdict must say
     only: tuple[str, ...]
     faults: int
     unknown: str = "hold"
@@ -31,19 +31,27 @@ class Preset:
 
 
 PRESETS: Mapping[str, Preset] = {
-    "no-fencing": Preset("times, and", ("stop-worker",), 4, "resend", envelope=0.3),
+    "no-fencing": Preset(
+        "times, and|nothing moves",
+        ("stop-worker",),
+        3,
+        "resend",
+        backlog=200,
+        envelope=0.3,
+        overlay={"queue": {"lease": 1}},
+    ),
     "no-ledger": Preset("mailed twice", ("kill-worker",), 6),
     "client-retries": Preset(
         "lost: ",
         ("drop-reply",),
-        8,
+        4,
         sizes=(5,),
         backlog=200,
         markers=(TAKEN,),
         overlay={"workers": {"max_jobs": 0}},
     ),
     "no-linger": Preset("nobody will ever look", ("parked-take",), 3, sizes=(1,), backlog=20),
-    "ack-before-mark": Preset("nothing moves", ("kill-worker",), 6),
+    "ack-before-mark": Preset("nothing moves", ("kill-worker",), 3, backlog=1000),
     "board-ignored": Preset("no hand-over of it was cut", ("kill-worker",), 8, envelope=0.15),
     "busy-is-dead": Preset(
         "times, and 0 hand-overs were cut",

@@ -115,7 +115,7 @@ class Producers:
         client = self._fleet.redis.client(socket_timeout=PATIENCE)
         with contextlib.closing(client), contextlib.suppress(redis.RedisError, OSError):
             client.lpush("email_queue", _body(push))
-            return True
+            return self._fleet.group is None or int(client.wait(1, 1000)) > 0
         return False
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from chaos.campaign import Outcome
+from chaos.plan import Outcome
 
 SHOWN = 20
 
@@ -16,18 +16,21 @@ def text(outcome: Outcome) -> str:
     share = f"{100 * outcome.aimed / outcome.kills:.0f} %" if outcome.kills else "none"
     slowest = sorted(outcome.slowest.items(), key=lambda pair: -pair[1])[:5]
     lines = [
-        f"server            {outcome.server}, {outcome.seconds:.0f} s",
+        f"server            {outcome.server} ({outcome.form}), {outcome.seconds:.0f} s",
         f"faults            {outcome.played.total()}: "
         + ", ".join(f"{name} {number}" for name, number in sorted(outcome.played.items())),
         f"  met nothing     {sum(outcome.skipped.values())}: {outcome.skipped}",
         f"recipients        {verdict.accepted} accepted: {states}",
         f"mailed            {verdict.mailed}, repeats {verdict.repeats}, hand-overs cut {verdict.cut_off}",
+        f"unknown           {verdict.unknown}, where DATA had not begun {verdict.not_begun}",
         f"worker kills      {outcome.kills}, with a hand-over open: {share}",
         f"samples           {outcome.samples} of conservation",
         f"daemons ended     {dict(outcome.ends)} and were started again",
         "slowest to flow   " + ", ".join(f"{seconds:.1f} s after {name}" for name, seconds in slowest),
         f"breaches          {len(outcome.breaches)}",
     ]
+    if verdict.popped:
+        lines.insert(-1, f"lost by brpop     {verdict.popped} recipients of jobs between pop and record")
     lines += [f"  {breach}" for breach in outcome.breaches[:SHOWN]]
     return "\n".join(lines)
 

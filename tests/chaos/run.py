@@ -19,9 +19,10 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from chaos import report
-from chaos.campaign import Campaign, Outcome, Plan
+from chaos import leftovers, report
+from chaos.campaign import Campaign
 from chaos.fleet import Fleet, Setup
+from chaos.plan import Outcome, Plan
 from chaos.plants import PRESETS
 from chaos.schedule import NAMES
 from rigs.redis_server import shipped_valkey
@@ -39,6 +40,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=0.0, help="stop after so many minutes of faults")
     parser.add_argument("--recipients", type=int, default=0, help="push so many recipients in all")
     parser.add_argument("--unknown", choices=("hold", "resend"), default="hold", help="mail.unknown")
+    parser.add_argument("--fetch", choices=("blmove", "brpop"), default="blmove", help="queue.fetch")
+    parser.add_argument(
+        "--sentinels",
+        action="store_true",
+        help="a master and two replicas under sentinels, redis.replicas = 1, failovers among the faults",
+    )
     parser.add_argument("--server", default=shipped_valkey(), help="the Redis or Valkey server program")
     parser.add_argument("--only", default="", help=f"only these faults, with commas: {', '.join(NAMES)}")
     parser.add_argument(
@@ -51,6 +58,10 @@ def arguments() -> argparse.Namespace:
     given = parser.parse_args()
     if unknown := set(filter(None, given.only.split(","))) - set(NAMES):
         parser.error(f"no such faults: {', '.join(sorted(unknown))}")
+    if given.sentinels and given.unknown == "resend":
+        parser.error(
+            "repeats are judged by one server's append-only file; with --sentinels leave out --unknown"
+        )
     if not given.faults and not given.minutes:
         given.minutes = 1.0
     return given
@@ -58,7 +69,7 @@ def arguments() -> argparse.Namespace:
 
 def play(plan: Plan, setup: Setup, tell: Callable[[str], None]) -> tuple[Outcome, Path | None]:
     """Play a plan; the outcome, and the folder with the logs if there was a breach."""
-    folder = Path(tempfile.mkdtemp(prefix="mailerd-chaos-"))
+    folder = Path(tempfile.mkdtemp(prefix=leftovers.FOLDERS))
     with Fleet(folder, setup) as fleet:
         outcome = Campaign(fleet, plan, tell).run()
         fleet.keep = bool(outcome.breaches)
@@ -84,7 +95,7 @@ def planted_run(name: str, server: str, seed: int) -> tuple[Plan, Setup]:
     setup = Setup(
         server,
         how.unknown,
-        name,
+        planted=name,
         envelope=how.envelope,
         reply_delay=how.reply_delay,
         markers=how.markers,
@@ -117,8 +128,10 @@ def main() -> int:
     contacts = (
         given.recipients + 5000 if given.recipients else int((given.minutes or 10) * RECIPIENTS_A_MINUTE)
     )
-    plan = Plan(given.seed, given.faults, given.minutes, given.recipients, only)
-    setup = Setup(given.server, given.unknown, contacts=contacts)
+    # What brpop loses is never settled.
+    backlog = 400 if given.fetch == "blmove" else contacts
+    plan = Plan(given.seed, given.faults, given.minutes, given.recipients, only, backlog)
+    setup = Setup(given.server, given.unknown, given.fetch, given.sentinels, contacts=contacts)
     if given.planted:
         plan, setup = planted_run(given.planted, given.server, given.seed)
     outcome, folder = play(plan, setup, Progress())

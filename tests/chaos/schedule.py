@@ -27,7 +27,7 @@ class Kind:
 
 KINDS = (
     Kind("kill-worker", "process", 14, 0.0, 0.0),
-    Kind("stop-worker", "process", 3, 3.4, 4.5),
+    Kind("stop-worker", "process", 3, 3.4, 8.0),
     Kind("kill-supervisor", "process", 2, 0.0, 0.0),
     Kind("stop-supervisor", "process", 1, 3.4, 4.0),
     Kind("kill-main", "process", 2, 0.0, 0.0),
@@ -45,6 +45,9 @@ KINDS = (
     Kind("read-only", "redis", 3, 0.2, 1.2),
     Kind("redis-frozen", "redis", 2, 0.5, 4.5),
     Kind("redis-killed", "redis", 3, 0.0, 0.5),
+    Kind("failover", "redis", 6, 0.2, 0.6),
+    Kind("failover-unseen", "redis", 4, 0.5, 3.0),
+    Kind("master-frozen", "redis", 4, 2.5, 4.5),
     Kind("drop-reply", "network", 10, 0.1, 0.4),
     Kind("cut", "network", 6, 0.0, 0.0),
     Kind("delay", "network", 4, 0.3, 1.0),
@@ -58,6 +61,7 @@ KINDS = (
     Kind("smtp-hang-up-after-dot", "smtp", 4, 0.2, 0.6),
     Kind("smtp-slow", "smtp", 3, 0.3, 0.8),
     Kind("smtp-gone", "smtp", 2, 0.3, 1.5),
+    Kind("smtp-outage", "smtp", 1, 16.0, 17.0),  # longer than the first pauses of a route: 1, 2, 4, 8
     Kind("sql-gone", "sql", 3, 0.3, 1.5),
     Kind("disk-full", "disk", 3, 0.3, 1.0),
     Kind("pause-batch", "operator", 5, 0.2, 1.0),
@@ -65,6 +69,15 @@ KINDS = (
     Kind("retry-batch", "operator", 4, 0.0, 0.0),
 )
 NAMES = tuple(kind.name for kind in KINDS)
+# What needs sentinels, and what a run with them does without: it has no proxies and no append-only file.
+OF_SENTINELS = ("failover", "failover-unseen", "master-frozen")
+OF_ONE_SERVER = (
+    "save-fails",
+    "read-only",
+    "redis-frozen",
+    "redis-killed",
+    *(kind.name for kind in KINDS if kind.lane == "network"),
+)
 LANES = tuple(dict.fromkeys(kind.lane for kind in KINDS))
 
 
@@ -82,9 +95,10 @@ class Fault:
 Round = tuple[Fault, ...]
 
 
-def rounds(seed: int, only: Sequence[str] = ()) -> Iterator[Round]:
-    """The rounds of a run, without end."""
+def rounds(seed: int, only: Sequence[str]) -> Iterator[Round]:
+    """The rounds of a run, without end; each lane deals its kinds from a deck: all of them come soon."""
     dice = random.Random(seed)
+    decks: dict[str, list[Kind]] = {}
     lanes = [lane for lane in LANES if _kinds(lane, only)]
     weights = [sum(kind.weight for kind in _kinds(lane, only)) for lane in lanes]
     while True:
@@ -92,14 +106,26 @@ def rounds(seed: int, only: Sequence[str] = ()) -> Iterator[Round]:
         chosen: set[str] = set()
         while len(chosen) < wanted:
             chosen.add(dice.choices(lanes, weights)[0])
-        yield tuple(_fault(dice, _kinds(lane, only)) for lane in sorted(chosen))
+        yield tuple(_fault(dice, _drawn(dice, decks, lane, only)) for lane in sorted(chosen))
+
+
+def played(*, sentinels: bool) -> tuple[str, ...]:
+    """The faults that a run plays when nothing else is asked for."""
+    without = OF_ONE_SERVER if sentinels else OF_SENTINELS
+    return tuple(name for name in NAMES if name not in without)
 
 
 def _kinds(lane: str, only: Sequence[str]) -> list[Kind]:
-    return [kind for kind in KINDS if kind.lane == lane and (not only or kind.name in only)]
+    return [kind for kind in KINDS if kind.lane == lane and kind.name in only]
 
 
-def _fault(dice: random.Random, kinds: Sequence[Kind]) -> Fault:
-    kind = dice.choices(kinds, [kind.weight for kind in kinds])[0]
+def _drawn(dice: random.Random, decks: dict[str, list[Kind]], lane: str, only: Sequence[str]) -> Kind:
+    if not decks.get(lane):
+        decks[lane] = [kind for kind in _kinds(lane, only) for _ in range(kind.weight)]
+        dice.shuffle(decks[lane])
+    return decks[lane].pop()
+
+
+def _fault(dice: random.Random, kind: Kind) -> Fault:
     seconds = dice.uniform(kind.shortest, kind.longest)
     return Fault(kind.name, dice.randrange(HOSTS), dice.uniform(0, 0.4), seconds, dice.randrange(1 << 30))

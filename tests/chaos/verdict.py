@@ -33,6 +33,9 @@ class Evidence:
     hand_overs: Sequence[HandOver]
     cuts: Sequence[Cut]
     resend: bool
+    lost: Mapping[str, int] = field(default_factory=dict)  # how often the ledger took an answer for lost
+    again: Mapping[str, int] = field(default_factory=dict)  # how often a hand-over was due again for that
+    brpop: bool = False  # a job may be gone between pop and record
 
 
 @dataclass
@@ -45,6 +48,9 @@ class Verdict:
     mailed: int = 0
     repeats: int = 0
     cut_off: int = 0
+    unknown: int = 0  # marked so; whom it is sent again, too
+    not_begun: int = 0  # of these, where DATA had not begun
+    popped: int = 0  # recipients of jobs that fetch = "brpop" may lose
 
 
 def judge(evidence: Evidence) -> Verdict:
@@ -55,8 +61,12 @@ def judge(evidence: Evidence) -> Verdict:
         got[mail.recipient].append(mail)
     cut = _cut_off(evidence.hand_overs, evidence.cuts)
     verdict.mailed, verdict.cut_off = len(got), sum(cut.values())
+    begun = {one.recipient for one in evidence.hand_overs}
     for batch_id, contacts in evidence.tried.items():
         _judge_batch(verdict, evidence, batch_id, contacts, got, cut)
+        _count_unknown(verdict, evidence, batch_id, contacts, begun)
+    if verdict.unknown > verdict.cut_off:
+        verdict.breaches.append(f"{verdict.unknown} marked unknown, {verdict.cut_off} hand-overs were cut")
     strangers = set(got) - {address(each) for contacts in evidence.tried.values() for each in contacts}
     _report(verdict, "mailed without any job", strangers)
     return verdict
@@ -72,7 +82,12 @@ def _judge_batch(
 ) -> None:
     rows = evidence.ledger.get(batch_id, {})
     verdict.states.update(rows.values())
-    _report(verdict, f"lost: {batch_id} has no row for", evidence.accepted.get(batch_id, set()) - set(rows))
+    missing = evidence.accepted.get(batch_id, set()) - set(rows)
+    if evidence.brpop:
+        waiting = {contact for contact, state in rows.items() if state in ("queued", "deferred")}
+        verdict.popped += len(missing | waiting)
+    else:
+        _report(verdict, f"lost: {batch_id} has no row for", missing)
     _report(verdict, f"{batch_id} has rows for strangers", set(rows) - contacts)
     wrong: dict[str, set[str]] = defaultdict(set)
     for contact, state in rows.items():
@@ -87,14 +102,9 @@ def _judge_batch(
 
 
 def _wrongs(contact: str, state: str, mails: Sequence[Mail], cuts: int, evidence: Evidence) -> Iterable[str]:
-    if state in ("queued", "sending", "deferred"):
+    if state == "sending" or (state in ("queued", "deferred") and not evidence.brpop):
         yield f"lost: still {state} and nothing moves"
-    if len(mails) > 1 and not evidence.resend:
-        yield "mailed twice"
-    if len(mails) > 1 + cuts:
-        yield f"mailed {len(mails)} times, and {cuts} hand-overs were cut"
-    if len({mail.message_id for mail in mails}) > 1:
-        yield "mailed twice with different Message-IDs"
+    yield from _wrong_repeats(contact, mails, cuts, evidence)
     if state == "sent" and not mails:
         yield "sent, and the mail server never saw it"
     if mails and state not in ("sent", "unknown") and not (evidence.resend and cuts):
@@ -103,6 +113,31 @@ def _wrongs(contact: str, state: str, mails: Sequence[Mail], cuts: int, evidence
         yield "unknown, and no hand-over of it was cut"
     if state == "invalid" and known(contact):
         yield "invalid, and the database has it"
+
+
+def _wrong_repeats(contact: str, mails: Sequence[Mail], cuts: int, evidence: Evidence) -> Iterable[str]:
+    again, lost = evidence.again.get(contact, 0), evidence.lost.get(contact, 0)
+    if len(mails) > 1 and not evidence.resend:
+        yield "mailed twice"
+    if len(mails) > 1 + cuts:
+        yield f"mailed {len(mails)} times, and {cuts} hand-overs were cut"
+    if evidence.resend and len(mails) > 1 + again:
+        yield f"mailed {len(mails)} times, and it was due again {again} times"
+    if lost > cuts:
+        yield f"{lost} answers taken for lost, and {cuts} hand-overs were cut"
+    if len({mail.message_id for mail in mails}) > 1:
+        yield "mailed twice with different Message-IDs"
+
+
+def _count_unknown(
+    verdict: Verdict, evidence: Evidence, batch_id: str, contacts: AbstractSet[str], begun: AbstractSet[str]
+) -> None:
+    rows = evidence.ledger.get(batch_id, {})
+    marked = {each: evidence.lost.get(each, 0) or int(rows.get(each) == "unknown") for each in contacts}
+    verdict.unknown += sum(marked.values())
+    early = {each for each, times in marked.items() if times and address(each) not in begun}
+    verdict.not_begun += len(early)
+    _report(verdict, f"{batch_id}: unknown, and DATA had not begun", early)
 
 
 def _cut_off(hand_overs: Sequence[HandOver], cuts: Sequence[Cut]) -> Counter[str]:

@@ -1,0 +1,111 @@
+"""The judge is judged: what a run's evidence must come to, and what the append-only file tells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from chaos import journal, schedule
+from chaos.jobs import address
+from chaos.verdict import Evidence, judge
+from rigs.sink import HandOver, Mail
+
+BATCH, ROWS = b"{email_queue}:batch:c0/b1", b"{email_queue}:rows:c0/b1:3"
+
+
+def mail(contact: str, message_id: str = "<1@x>") -> Mail:
+    return Mail(1, "a@b", (address(contact),), f"Message-ID: {message_id}\r\n\r\n".encode(), 0.0)
+
+
+def evidence(
+    states: Mapping[str, str], mails: list[Mail], hand_overs: list[HandOver], **more: object
+) -> Evidence:
+    contacts = {"b1": {"u1", "u2"}}
+    given = {"cuts": (), "resend": False, **more}
+    return Evidence(contacts, contacts, set(), {"b1": states}, mails, hand_overs, **given)  # type: ignore[arg-type] # mixed
+
+
+def handed(contact: str, *, answered: bool = True) -> HandOver:
+    return HandOver(address(contact), 1, 1.0, "host0.test", 2.0 if answered else None)
+
+
+def test_everybody_sent_once_is_no_breach() -> None:
+    """The plain good end."""
+    verdict = judge(
+        evidence({"u1": "sent", "u2": "sent"}, [mail("u1"), mail("u2")], [handed("u1"), handed("u2")])
+    )
+    assert (verdict.breaches, verdict.mailed, verdict.unknown) == ([], 2, 0)
+
+
+def test_who_is_nowhere_is_lost_unless_brpop_may_have_lost_the_job() -> None:
+    """No row, or open for ever: lost; the fetch that promises less is asked for no more than it promises."""
+    open_ones = evidence({"u1": "queued"}, [], [])
+    assert len(judge(open_ones).breaches) == 2
+    exempt = judge(evidence({"u1": "queued"}, [], [], brpop=True))
+    assert (exempt.breaches, exempt.popped) == ([], 2)
+    assert judge(evidence({"u1": "sending"}, [], [], brpop=True)).breaches != []
+
+
+def test_unknown_needs_a_hand_over_that_was_cut() -> None:
+    """Answered, or never begun: neither can be unknown."""
+    cut = evidence(
+        {"u1": "unknown", "u2": "sent"}, [mail("u2")], [handed("u1", answered=False), handed("u2")]
+    )
+    assert (judge(cut).breaches, judge(cut).unknown) == ([], 1)
+    for hand_overs in ([handed("u2")], [handed("u1"), handed("u2")]):
+        verdict = judge(evidence({"u1": "unknown", "u2": "sent"}, [mail("u2")], hand_overs))
+        assert len(verdict.breaches) > 1
+        assert verdict.not_begun == 2 - len(hand_overs)
+
+
+def test_a_repeat_needs_a_mark_and_the_same_message_id() -> None:
+    """Under resend: one more mail for each time that it was due again, under the same Message-ID."""
+    twice = [handed("u1", answered=False), handed("u1"), handed("u2")]
+    states = {"u1": "sent", "u2": "sent"}
+    marked = {"resend": True, "lost": {"u1": 1}, "again": {"u1": 1}}
+    assert judge(evidence(states, [mail("u1"), mail("u1"), mail("u2")], twice, **marked)).breaches == []
+    for mails, more in (
+        ([mail("u1"), mail("u1"), mail("u2")], {"resend": True}),
+        ([mail("u1"), mail("u1", "<2@x>"), mail("u2")], marked),
+        ([mail("u1"), mail("u1"), mail("u2")], {"resend": False}),
+    ):
+        assert len(judge(evidence(states, mails, twice, **more)).breaches) == 1
+
+
+def test_the_append_only_file_tells_who_was_marked(tmp_path: Path) -> None:
+    """Unknown, deferred because of it, or taken over from a dead incarnation; no other change."""
+    commands = [
+        [b"SELECT", b"0"],
+        [b"HSET", ROWS, b"u1", b"q", b"u2", b"q"],
+        [b"HSET", BATCH, b"why:450 later", b"1", b"why:sent again, as mail.unknown says: lost", b"2"],
+        [b"HSET", ROWS, b"u1", b"c1,7,0,"],
+        [b"HSET", ROWS, b"u1", b"d1,1,1,1"],
+        [b"HSET", ROWS, b"u1", b"c2,7,1,1"],
+        [b"HSET", ROWS, b"u1", b"d2,2,2,1"],
+        [b"HSET", BATCH, b":u3", b"c1,7,0,", b"created", b"c1,8"],
+        [b"HSET", BATCH, b":u3", b"c3,8,0,"],
+        [b"HSET", BATCH, b":u3", b"u4,8,0,"],
+        [b"HSET", BATCH, b":u3", b"s5"],
+    ]
+    file = tmp_path / "appendonlydir" / "appendonly.aof.1.incr.aof"
+    file.parent.mkdir()
+    with file.open("wb") as stream:
+        for command in commands:
+            stream.write(b"*%d\r\n" % len(command))
+            stream.writelines(b"$%d\r\n%s\r\n" % (len(word), word) for word in command)
+
+    told = journal.marks(journal.commands(tmp_path))
+
+    assert +told.lost == {"u1": 1, "u3": 1}
+    assert +told.again == {"u1": 1, "u3": 2}
+
+
+def test_the_same_seed_plays_the_same_faults_and_all_kinds_soon() -> None:
+    """Pure: two runs agree, another seed differs, and 150 rounds bring every kind."""
+    names = schedule.played(sentinels=False)
+
+    def first(seed: int) -> list[schedule.Round]:
+        return [faults for faults, _ in zip(schedule.rounds(seed, names), range(150), strict=False)]
+
+    assert first(1) == first(1) != first(2)
+    assert {fault.name for faults in first(1) for fault in faults} == set(names)
