@@ -1,0 +1,44 @@
+"""Which script is which function of the model, and why some are none; a test holds it against the folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from chaos.model import lists, rows
+
+MODELLED: dict[str, Callable[..., object]] = {
+    step.__name__.rstrip("_"): step
+    for step in (
+        lists.bury,
+        lists.draw,
+        lists.finish,
+        lists.give_back,
+        lists.leave,
+        lists.park,
+        lists.promote,
+        lists.reap,
+        lists.register,
+        lists.renew,
+        lists.revive,
+        lists.take,
+        lists.unpark,
+        rows.act,
+        rows.admit,
+        rows.claim,
+        rows.mark,
+        rows.open_,
+        rows.resolve,
+        rows.sweep,
+    )
+}
+
+NOT_MODELLED = {
+    "arrive": "belongs to failovers: a Redis that forgets is another protocol (chaos runs, test_eras)",
+    "enqueue": "its repeat is known by the request's token, whatever came in between (test_enqueue)",
+    "enqueue_all": "the same for several batches (test_bulk_and_pages)",
+    "figures": "reads",
+    "forget": "touches only what ended weeks ago",
+    "pin": "touches the template alone",
+    "record": "literal BRPOP is exempt from the promise between pop and record",
+    "replay": "belongs to failovers, as arrive",
+}

@@ -1,0 +1,139 @@
+"""
+Everything that may happen next: a step of a worker, a janitor, time, a producer, an operator; a fault.
+
+Every order is explored, so nothing here decides when something happens; only how often: faults are counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from chaos.model import lists, rows, worker
+from chaos.model.adversary import faults
+from chaos.model.janitor import chores
+from chaos.model.state import Case, Moment, World, canonical, put
+
+
+class Move(NamedTuple):
+    """``kind``: ``work`` (that of the daemons and of time), ``word`` of an operator, or ``fault``."""
+
+    words: str
+    kind: str
+    after: Moment
+
+
+def moves(case: Case, moment: Moment) -> Iterator[Move]:
+    """The moves from there, each with the moment that it leads to."""
+    before = World(case, moment)
+    for words, kind, do in _all(before):
+        after = before.copy()
+        said = do(after)
+        if said is None or said:
+            _hurry(after)
+            yield Move(f"{words} {said or ''}".strip(), kind, canonical(after))
+
+
+Act = Callable[[World], str | None]
+Offer = tuple[str, str, Act]
+
+
+def _all(world: World) -> Iterator[Offer]:
+    for n in range(world.case.workers):
+        yield from _of_worker(world, n)
+    yield from chores(world)
+    yield from _operator(world)
+    if world.coming:
+        yield f"a producer pushes {world.coming[0]}", "work", _push
+    if world.faults:
+        yield from faults(world)
+
+
+def _of_worker(world: World, n: int) -> Iterator[Offer]:
+    me, name = world.workers[n], f"worker {n}:"
+    if me.at == "hand":
+        for words, fault, do in worker.hand_over(world, n):
+            if not fault:
+                yield f"{name} {words}", "work", do  # type: ignore[misc]
+            elif world.faults and fault in world.case.faults:
+                yield f"{name} {words}", "fault", _counted(do)
+    else:
+        yield name, "work", lambda after: worker.STEPS[me.at](after, n)
+        if world.faults and me.at in worker.REPEATED and "lose" in world.case.faults:
+            yield f"{name} (its answer is lost)", "fault", lambda after: _unheard(after, n)
+    if not me.sure and me.at not in ("take", "register"):
+        yield name, "work", lambda after: worker.renew(after, n)
+
+
+def _unheard(world: World, n: int) -> str:
+    """The command is carried out, and the worker does not know."""
+    before = world.workers[n]
+    words = worker.STEPS[before.at](world, n)
+    world.workers = put(world.workers, n, before._replace(more=True))
+    world.faults -= 1
+    return words
+
+
+def _counted(do: Callable[[World], None]) -> Act:
+    def counted(world: World) -> None:
+        do(world)
+        world.faults -= 1
+
+    return counted
+
+
+def _push(world: World) -> None:
+    world.queue = (*world.queue, world.coming[0])
+    world.coming = world.coming[1:]
+
+
+def _operator(world: World) -> Iterator[Offer]:
+    if not world.words:
+        return
+    word = world.words[0]
+    if word == "reopen" and world.dead:
+        yield (
+            "the operator: resolve",
+            "word",
+            lambda after: _said(after, str(rows.resolve(after, after.dead[0]))),
+        )
+    elif word == "revive" and world.dead:
+        yield "the operator: revive", "word", lambda after: _said(after, _revive(after))
+    elif word in ("pause", "resume", "cancel", "retry"):
+        yield f"the operator: act {word}", "word", lambda after: _word(after, word)
+
+
+def _revive(world: World) -> str:
+    lists.revive(world, world.dead[0])
+    return "done"
+
+
+def _word(world: World, word: str) -> str:
+    return "" if rows.act(world, word) == "nothing" else _said(world, "done")
+
+
+def _said(world: World, answer: str) -> str:
+    world.words = world.words[1:]
+    return answer
+
+
+def _hurry(world: World) -> None:
+    """
+    Where nobody can die any more, nobody will read a board: what only writes there is done at once.
+
+    So is a hand-over under a sure lease, which nothing can then disturb.
+    """
+    if world.faults:
+        return
+    for n in range(world.case.workers):
+        while True:
+            me = world.workers[n]
+            if me.at in worker.ON_THE_BOARD:
+                worker.STEPS[me.at](world, n)
+            elif me.at == "hand" and me.sure:
+                next(do for _, fault, do in worker.hand_over(world, n) if not fault)(world)
+            else:
+                break
+        me = world.workers[n]
+        if me.board and me.at != "hand":
+            world.worker(n, board="-" * len(me.board))

@@ -1,0 +1,229 @@
+"""
+The scripts that move recipients, each named as its file, doing what that does and returning its answer.
+
+As in ``lists``: a guard that the case lacks is left out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from chaos.model.lists import put_aside, refused
+from chaos.model.state import FORGOTTEN, LETTERS, TICKET, Contacts, World, note, noted, payload_of, put
+
+
+class Booking(NamedTuple):
+    """What one recipient came to; ``doubtful``: a deferral because the answer was lost."""
+
+    contact: int
+    letter: str
+    doubtful: bool = False
+
+
+def open_(world: World, inc: int, job: str) -> str:
+    """``lost`` or ``ok``; what else the script answers is read from the batch."""
+    if refused(world, inc):
+        return "lost"
+    if world.case.max_deaths:
+        world.opened = note(world.opened, job, inc)
+    return "ok"
+
+
+def admit(
+    world: World, inc: int, job: str, at: int, contacts: Contacts, size: int, *, hopeless: bool
+) -> tuple[str, int]:
+    if refused(world, inc):
+        return "lost", 0
+    number = int(job[1])
+    if world.cursors[number] != at and not world.lacks("cursor not compared"):
+        return "moved", world.cursors[number]
+    fresh = "k" if world.halt == "cancelled" else "f" if hopeless else "q"
+    mine, delta, opened = [], Counter[str](), 0
+    for contact in contacts:
+        if world.rows[contact] in ("", "Q"):
+            opened += world.rows[contact] == "Q"
+            world.rows = put(world.rows, contact, fresh)
+            mine.append(contact)
+    world.cursors = put(world.cursors, number, at + len(contacts))
+    counted = min(len(contacts), world.promised) if number == 0 else 0
+    world.promised -= counted
+    delta[fresh] += len(mine)
+    delta["q"] -= opened
+    delta["k" if world.halt == "cancelled" else "q"] -= counted
+    world.recipients += len(mine) - opened - counted
+    world.book(delta)
+    if size and fresh == "q":
+        _push_slices(world, mine, size)
+    return "ok", len(mine)
+
+
+def _push_slices(world: World, contacts: Sequence[int], size: int) -> None:
+    if not contacts:
+        return
+    pieces = [contacts[at : at + size] for at in range(0, len(contacts), size)]
+    world.side = (*world.side, *(payload_of("S", piece) for piece in pieces))
+    if not world.ticket or world.lacks("a ticket for every slice"):
+        world.ticket = True
+        world.queue = (*world.queue, TICKET)
+
+
+def lives(world: World, name: str) -> bool:
+    """Whether the incarnation that a row names has its lease."""
+    return name != FORGOTTEN and world.incs[int(name)].lives
+
+
+def claim(world: World, inc: int, contacts: Contacts, *, retry: bool) -> tuple[str, list[str]]:
+    if refused(world, inc):
+        return "lost", []
+    if world.halt:
+        return world.halt, []
+    delta = Counter[str]()
+    answers = [_claim_one(world, inc, contact, delta, retry=retry) for contact in contacts]
+    world.book(delta)
+    return "ok", answers
+
+
+def _claim_one(world: World, inc: int, contact: int, delta: Counter[str], *, retry: bool) -> str:
+    row, resend = world.rows[contact], world.case.resend
+    letter = row[0].lower()
+    if letter == "c" and row[1] != str(inc):
+        if lives(world, row[1]) and not world.lacks("BUSY taken for dead"):
+            return "busy"
+        _doubt(world, contact, really=not lives(world, row[1]))
+        if not resend:
+            return _become(world, contact, "u" + row[1], delta, "unknown")
+    if letter == "u" and not resend:
+        return "unknown"
+    if letter == "d" and not retry:
+        return "deferred"
+    if letter in "qdcu" or world.lacks("no ledger"):
+        return _become(world, contact, f"c{inc}", delta, "claimed")
+    return "settled"
+
+
+def _become(world: World, contact: int, row: str, delta: Counter[str], answer: str) -> str:
+    delta[world.rows[contact][0].lower()] -= 1
+    delta[row[0]] += 1
+    world.rows = put(world.rows, contact, row)
+    return answer
+
+
+def _doubt(world: World, contact: int, *, really: bool = True) -> None:
+    """A recipient counts as one who may have the mail: the only ones who may get another."""
+    if really:
+        world.doubts = put(world.doubts, contact, world.doubts[contact] + 1)
+
+
+def mark(world: World, inc: int, bookings: Sequence[Booking], job: str = "") -> int:
+    """Book what recipients came to, for the incarnation that had them; how many rows that changed."""
+    delta, became = Counter[str](), set[tuple[str, str]]()
+    changed = 0
+    for booking in bookings:
+        row = world.rows[booking.contact]
+        to = _becomes(world, row, inc, booking.letter)
+        if to in ("q", "d") and world.halt == "cancelled" and not world.lacks("mark forgets the cancelling"):
+            to = "k"
+        if to:
+            world.rows = put(world.rows, booking.contact, _unknown(world, row, inc) if to == "u" else to)
+            if to == "u" or (to == "d" and booking.doubtful):
+                _doubt(world, booking.contact)
+            delta[row[0].lower()] -= 1
+            delta[to] += 1
+            became.add((row[0], to))
+            changed += 1
+    if any(to == "d" for _, to in became):
+        put_aside(world, payload_of("R", [one.contact for one in bookings if one.letter == "d"]))
+    if ("u", "q") in became and not world.lacks("released without a small job"):
+        put_aside(world, payload_of("S", [one.contact for one in bookings if one.letter == "q"]))
+    if changed:
+        world.book(delta)
+        if job:
+            world.deaths = note(world.deaths, job, None)
+    return changed
+
+
+def _unknown(world: World, row: str, inc: int) -> str:
+    """Whose it was is kept only while that incarnation may know better."""
+    known_by_itself = row[1] == str(inc) and not world.lacks("unknown ones may turn out never begun")
+    return "u" if known_by_itself else "u" + row[1]
+
+
+def _becomes(world: World, row: str, inc: int, to: str) -> str:
+    """The letter that the row gets, or ''."""
+    if not row:
+        return ""
+    letter = row[0].lower()
+    held, waits = letter in ("c", "u"), letter in ("q", "d")
+    alive = world.incs[inc].lives
+    if to == "s":
+        return to if held or waits or world.lacks("mark opens what is final") else ""
+    if world.lacks("mark opens what is final") and letter in "sfk":
+        return to
+    if held and (row[1:] == str(inc) or world.lacks("mark does not ask whose row it is")):
+        return to if letter != to else ""
+    if letter == "c" and alive and not lives(world, row[1]):
+        return "u"
+    return to if waits and alive and letter != to and to not in ("q", "u") else ""
+
+
+def act(world: World, word: str) -> str:
+    """An operator's word on the batch."""
+    counts = dict(zip(LETTERS, world.counts, strict=True))
+    still_open = counts["q"] + counts["c"] + counts["d"]
+    if word == "pause":
+        if world.halt or not still_open:
+            return "nothing"
+        world.halt = "paused"
+        return "done"
+    if word == "resume":
+        if world.halt != "paused":
+            return "nothing"
+        world.halt = ""
+    if word == "retry" and (world.halt == "cancelled" or not counts["f"]):
+        return "nothing"
+    if word == "cancel":
+        if world.halt == "cancelled" or not still_open:
+            return "nothing"
+        world.halt = "cancelled"
+        world.book({"q": -world.promised, "k": world.promised})
+    world.sweeps = (*world.sweeps, (word, 0))
+    return "done"
+
+
+def sweep(world: World, word: str) -> int:
+    cancel = word == "cancel"
+    if cancel != (world.halt == "cancelled"):
+        return 0
+    wanted, fresh = ("qd", "k") if cancel else ("f", "q")
+    if world.lacks("cancelled in somebody's hand"):
+        wanted += "c"
+    delta, opened = Counter[str](), []
+    for contact, row in enumerate(world.rows):
+        if row and row[0].lower() in wanted:
+            world.rows = put(world.rows, contact, fresh)
+            delta[row[0].lower()] -= 1
+            delta[fresh] += 1
+            opened.append(contact)
+    if opened and not cancel:
+        _push_slices(world, opened, world.case.slice)
+    world.book(delta)
+    return len(opened)
+
+
+def resolve(world: World, letter: str) -> int:
+    """Open again whom a dead letter's burial failed; its own job will take them along."""
+    if world.halt == "cancelled":
+        return 0
+    contacts = [contact for contact in world.case.contacts_of(letter) if world.rows[contact] == "f"]
+    for contact in contacts:
+        world.rows = put(world.rows, contact, "Q")
+    if contacts:
+        world.book({"f": -len(contacts), "q": len(contacts)})
+    return len(contacts)
+
+
+def deaths_of(world: World, job: str) -> int:
+    """How many workers in a row died with the job and got nobody settled."""
+    return noted(world.deaths, job) or 0

@@ -1,0 +1,350 @@
+"""
+A worker's steps, one command or one write to its board each, in the order of ``work`` and ``delivery``.
+
+``STEPS`` maps where a worker is to what it does next: the world is changed and the step's words are returned,
+'' when it waits. What becomes of a hand-over is ``hand_over``'s. Called by ``moves`` alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from chaos.model import lists, rows
+from chaos.model.rows import Booking
+from chaos.model.state import TICKET, World, bury_process, payload_of
+
+Step = Callable[[World, int], str]
+
+# What the group's recipients came to without a hand-over, or with no more than a wish for one.
+RELEASED = "q"
+
+
+def register(world: World, n: int) -> str:
+    lists.register(world, n)
+    world.worker(n, at="take", sure=True, more=True)
+    return "register"
+
+
+def take(world: World, n: int) -> str:
+    """Look into the own hand and take the next job, in one write."""
+    me, held = world.workers[n], world.incs[n].hand
+    if me.stop:
+        world.worker(n, at="leave")
+        return "hears its stop"
+    if not me.sure:
+        return renew(world, n)
+    if held and me.more and not world.lacks("client-side retries"):
+        return _got(world, n, held[0])
+    moved = lists.take(world, n)
+    if not held and not moved:
+        return ""
+    world.worker(n, more=bool(held))
+    return _got(world, n, held[0] if held and not world.lacks("client-side retries") else moved)
+
+
+def _got(world: World, n: int, job: str) -> str:
+    if not job:
+        return ""
+    world.worker(n, at="draw" if job == TICKET else "open", job=job, cursor=0, added=False, busy=())
+    return f"take: {job}"
+
+
+def renew(world: World, n: int) -> str:
+    alive = lists.renew(world, n)
+    at = world.workers[n].at
+    world.worker(n, sure=alive, at="rejoin" if at == "take" and not alive else at)
+    return f"renew: {'it lives' if alive else 'it has lapsed'}"
+
+
+def draw(world: World, n: int) -> str:
+    if world.workers[n].stop:
+        return _to(world, n, "give_back", "hears its stop")
+    answer, piece = lists.draw(world, n)
+    if answer == "lost":
+        return _lost(world, n, "draw")
+    if piece:
+        world.worker(n, at="open", job=piece)
+    else:
+        _free(world, n)
+    return f"draw: {piece or answer}"
+
+
+def open_(world: World, n: int) -> str:
+    me, case = world.workers[n], world.case
+    if me.stop:
+        return _to(world, n, "give_back", "hears its stop")
+    if rows.open_(world, n, me.job) == "lost":
+        return _lost(world, n, "open")
+    poison = bool(case.max_deaths) and rows.deaths_of(world, me.job) >= case.max_deaths
+    world.worker(n, halted=world.halt, poison=poison)
+    if world.halt == "paused":
+        return _to(world, n, "park", "open: paused")
+    if me.job[0] == "J":
+        world.worker(n, at="admit")
+    else:
+        _deliver(world, n)
+    return f"open: {world.halt or 'ok'}{', poison' if poison else ''}"
+
+
+def admit(world: World, n: int) -> str:
+    """Admit the whole job, or the next piece of one that is cut."""
+    me, case = world.workers[n], world.case
+    contacts, cut = case.contacts_of(me.job), case.is_cut(me.job)
+    if cut and me.stop:
+        return _to(world, n, "give_back", "hears its stop")
+    piece = contacts[me.cursor : me.cursor + case.rows_in_a_script] if cut else contacts
+    hopeless = cut and me.poison and me.halted != "cancelled"
+    size = case.slice if cut else 0
+    answer, number = rows.admit(world, n, me.job, me.cursor, piece, size, hopeless=hopeless)
+    if answer == "lost":
+        return _lost(world, n, "admit")
+    cursor = number if answer == "moved" else me.cursor + len(piece)
+    added = me.added or (answer == "ok" and number > 0)
+    world.worker(n, cursor=cursor, added=added)
+    if not cut:
+        _deliver(world, n)
+    elif cursor >= len(contacts):
+        if hopeless:
+            world.worker(n, at="give_up")
+        elif not added and len(contacts) <= case.rows_in_a_script:
+            _deliver(world, n)
+        else:
+            world.worker(n, at="finish")
+    return f"admit {piece}: {answer}, {number}"
+
+
+def _deliver(world: World, n: int) -> None:
+    me = world.workers[n]
+    if me.halted == "cancelled":
+        world.worker(n, at="close")
+    elif me.poison:
+        world.worker(n, at="give_up")
+    else:
+        world.worker(n, at="group", rest=world.case.contacts_of(me.job))
+
+
+def group(world: World, n: int) -> str:
+    """Note the next group on the board, before it is claimed."""
+    me = world.workers[n]
+    if me.stop:
+        return _to(world, n, "give_back", "hears its stop")
+    size = world.case.connections
+    chosen = me.rest[:size]
+    board = "" if world.lacks("group noted after the claim") else "C" * len(chosen)
+    world.worker(n, at="claim", rest=me.rest[size:], group=chosen, doing="-" * len(chosen), board=board)
+    if world.lacks("ack before mark"):
+        lists.finish(world, n, me.job, "")
+    return f"board: group {chosen}"
+
+
+def claim(world: World, n: int) -> str:
+    me = world.workers[n]
+    answer, answers = rows.claim(world, n, me.group, retry=me.job[0] == "R")
+    if answer == "lost":
+        return _to(world, n, "release", "claim: lost")
+    if answer != "ok":
+        world.worker(n, at="clear", ending={"paused": "park", "cancelled": "close"}[answer])
+        return f"claim {me.group}: {answer}"
+    busy = tuple(one for one, said in zip(me.group, answers, strict=True) if said == "busy")
+    doing = "".join("w" if said == "claimed" else "-" for said in answers)
+    at = "clear" if "w" not in doing else "note" if world.lacks("group noted after the claim") else "hand"
+    world.worker(n, at=at, busy=me.busy + busy, doing=doing)
+    return f"claim {me.group}: {' '.join(answers)}"
+
+
+def note_late(world: World, n: int) -> str:
+    """Only with that fault planted: the group is noted after it was claimed."""
+    world.worker(n, at="hand", board="C" * len(world.workers[n].group))
+    return "board: group"
+
+
+def release(world: World, n: int) -> str:
+    """The lease was lost at the claim: they may be claimed, and nobody was handed over."""
+    rows.mark(world, n, [Booking(one, RELEASED) for one in world.workers[n].group])
+    world.worker(n, at="clear", ending="rejoin")
+    return "mark: the group released"
+
+
+def hand_over(world: World, n: int) -> Iterator[tuple[str, str, Callable[[World], None]]]:
+    """
+    What a recipient in hand may meet next: words, the fault that it takes or '', and what it does.
+
+    Those of a group are handed over at the same time, so any of them may be the next.
+    """
+    me = world.workers[n]
+    for index, (contact, doing) in enumerate(zip(me.group, me.doing, strict=True)):
+        if doing == "w" and me.sure | world.lacks("no fencing"):
+            yield f"begins the hand-over of {contact}", "", _begins(n, index)
+            yield f"finds the route blocked before {contact}", "blocked", _came_to(n, index, RELEASED)
+        elif doing == "w":
+            yield f"is not sure of its lease: {contact} is withheld", "", _came_to(n, index, RELEASED)
+        elif doing == "b":
+            yield f"DATA of {contact}: accepted", "", _came_to(n, index, "s")
+            for fault, letter in (("unanswered", "u"), ("deferred", "d"), ("failed", "f")):
+                yield f"DATA of {contact}: {fault}", fault, _came_to(n, index, letter)
+        elif doing != "-" and me.board[index] != doing:
+            yield f"board: the answer for {contact}", "", _noted(n, index)
+
+
+def _begins(n: int, index: int) -> Callable[[World], None]:
+    def begins(world: World) -> None:
+        me = world.workers[n]
+        board = me.board if world.lacks("hand-over noted after DATA") else _with(me.board, index, "H")
+        world.worker(n, doing=_with(me.doing, index, "b"), board=board)
+        contact = me.group[index]
+        world.begun = (*world.begun[:contact], True, *world.begun[contact + 1 :])
+
+    return begins
+
+
+def _came_to(n: int, index: int, letter: str) -> Callable[[World], None]:
+    def came_to(world: World) -> None:
+        me = world.workers[n]
+        world.worker(n, doing=_with(me.doing, index, letter))
+        if letter in "su":
+            contact, mailed = me.group[index], world.mailed
+            world.mailed = (*mailed[:contact], mailed[contact] + 1, *mailed[contact + 1 :])
+
+    return came_to
+
+
+def _noted(n: int, index: int) -> Callable[[World], None]:
+    def noted(world: World) -> None:
+        me = world.workers[n]
+        board = _with(me.board, index, me.doing[index])
+        over = all(said in ("-", on) for said, on in zip(me.doing, board, strict=True))
+        world.worker(n, board=board, at="mark" if over else "hand")
+
+    return noted
+
+
+def bookings_of(world: World, contacts: tuple[int, ...], outcomes: str) -> list[Booking]:
+    """What outcomes are booked as: a lost answer under ``resend`` as deferred."""
+    return [
+        Booking(contact, "d", doubtful=True)
+        if letter == "u" and world.case.resend
+        else Booking(contact, letter)
+        for contact, letter in zip(contacts, outcomes, strict=True)
+        if letter != "-"
+    ]
+
+
+def mark(world: World, n: int) -> str:
+    me = world.workers[n]
+    rows.mark(world, n, bookings_of(world, me.group, me.doing), me.job)
+    ending = "give_back" if RELEASED in me.doing else ""
+    world.worker(n, at="clear", ending=ending)
+    return f"mark {me.group}: {me.doing}"
+
+
+def clear(world: World, n: int) -> str:
+    me = world.workers[n]
+    world.worker(
+        n,
+        at=me.ending or ("group" if me.rest else "finish"),
+        group=(),
+        doing="",
+        board="",
+        ending="",
+        rest=() if me.ending else me.rest,
+    )
+    return "board: the group is cleared"
+
+
+def close(world: World, n: int) -> str:
+    """End a job of a cancelled batch: whom a dead worker had in hand becomes unknown here."""
+    contacts = world.case.contacts_of(world.workers[n].job)
+    rows.mark(world, n, [Booking(one, RELEASED) for one in contacts])
+    world.worker(n, busy=())
+    return _to(world, n, "finish", f"mark {contacts}: withheld, since cancelled")
+
+
+def give_up(world: World, n: int) -> str:
+    contacts = world.case.contacts_of(world.workers[n].job)
+    rows.mark(world, n, [Booking(one, "f") for one in contacts])
+    return _to(world, n, "bury", f"mark {contacts}: failed, since poison")
+
+
+def finish(world: World, n: int) -> str:
+    me = world.workers[n]
+    rest = payload_of("S", me.busy)
+    return _ended(world, n, "finish", lists.finish(world, n, me.job, rest))
+
+
+def give_back(world: World, n: int) -> str:
+    return _ended(world, n, "give_back", lists.give_back(world, n, world.workers[n].job))
+
+
+def park(world: World, n: int) -> str:
+    return _ended(world, n, "park", lists.park(world, n, world.workers[n].job))
+
+
+def bury(world: World, n: int) -> str:
+    return _ended(world, n, "bury", lists.bury(world, n, world.workers[n].job))
+
+
+def rejoin(world: World, n: int) -> str:
+    """Return what the lost incarnation held; then become another one."""
+    lists.reap(world, n, counted="no")
+    _free(world, n)
+    return _to(world, n, "register", "reap: its own lost incarnation")
+
+
+def leave(world: World, n: int) -> str:
+    lists.leave(world, n)
+    bury_process(world, n, board=True)
+    return "leave; another process takes its place"
+
+
+def _to(world: World, n: int, at: str, words: str) -> str:
+    world.worker(n, at=at)
+    return words
+
+
+def _lost(world: World, n: int, words: str) -> str:
+    return _to(world, n, "rejoin", f"{words}: lost")
+
+
+def _ended(world: World, n: int, words: str, answer: str) -> str:
+    if answer == "lost":
+        return _lost(world, n, words)
+    words = f"{words} {world.workers[n].job}: {answer}"
+    _free(world, n)
+    return words
+
+
+def _free(world: World, n: int) -> None:
+    world.worker(
+        n, at="take", job="", halted="", poison=False, cursor=0, added=False, rest=(), busy=(), group=()
+    )
+
+
+def _with(text: str, index: int, letter: str) -> str:
+    return text[:index] + letter + text[index + 1 :]
+
+
+STEPS: dict[str, Step] = {
+    "register": register,
+    "take": take,
+    "draw": draw,
+    "open": open_,
+    "admit": admit,
+    "group": group,
+    "claim": claim,
+    "note": note_late,
+    "release": release,
+    "mark": mark,
+    "clear": clear,
+    "close": close,
+    "give_up": give_up,
+    "finish": finish,
+    "give_back": give_back,
+    "park": park,
+    "bury": bury,
+    "rejoin": rejoin,
+    "leave": leave,
+}
+# Steps that are a write to the own board and nothing else.
+ON_THE_BOARD = frozenset({"group", "note", "clear"})
+# Steps that are one script, repeated until its answer is heard.
+REPEATED = frozenset(STEPS) - ON_THE_BOARD - {"register", "leave"}
