@@ -41,6 +41,9 @@ _NOT_AT_BOOT = (
 # pip judges "python_full_version < ..." by the Python that it runs on, not by the one that it fetches for.
 _FOR_OLDER_PYTHONS = ("async-timeout>=4.0.3",)
 
+# As in systemd/build-deb, which puts them into its package.
+_EXTRAS = "postgres,ses,demo"
+
 
 @dataclass(frozen=True)
 class Debian:
@@ -59,7 +62,7 @@ class Debian:
     @property
     def wheels(self) -> Path:
         """The folder of wheels for its Python."""
-        wanted = (CHECKOUT / "pyproject.toml").read_text() + "".join(_FOR_OLDER_PYTHONS)
+        wanted = (CHECKOUT / "pyproject.toml").read_text() + _EXTRAS + "".join(_FOR_OLDER_PYTHONS)
         key = hashlib.sha256(wanted.encode()).hexdigest()[:8]
         return _cache() / f"wheels-{self.suite}-{key}"
 
@@ -97,7 +100,7 @@ def _make_wheels(release: Debian) -> None:
     new = _emptied(release.wheels.with_suffix(".new"))
     command = [sys.executable, "-m", "pip", "download", "-q", "-d", str(new), "--only-binary=:all:"]
     command += ["--python-version", release.python]
-    _run([*command, f"{CHECKOUT}[postgres,embedded]", *_build_requirements(), *_FOR_OLDER_PYTHONS])
+    _run([*command, f"{CHECKOUT}[{_EXTRAS}]", *_build_requirements(), *_FOR_OLDER_PYTHONS])
     new.rename(release.wheels)
 
 
