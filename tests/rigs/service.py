@@ -49,6 +49,9 @@ def install(container: Container, release: Debian) -> None:
     shutil.copy(copy / "config.example.toml", copy / "config.toml")
     steps = f"set -e; export {_OFFLINE}; cd /root/mailerd\n{readme_steps()}"
     container.run("sh", "-c", steps, timeout=180)
+    container.run(
+        "sh", "-c", f"{_OFFLINE} /opt/mailerd/current/bin/pip install -q 'mailerd[embedded]'", timeout=60
+    )
 
 
 class Service:

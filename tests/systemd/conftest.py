@@ -14,6 +14,7 @@ from rigs.debian import Debian
 from rigs.project import Project
 from rigs.service import Service, install
 from rigs.sink import Sink
+from rigs.tls_server import TlsServer
 
 
 @pytest.fixture(scope="session")
@@ -66,3 +67,12 @@ def sections(service: Service, sink: Sink) -> Sections:
     }
     service.configure(made)
     return made
+
+
+@pytest.fixture
+def tls_server(service: Service) -> Iterator[TlsServer]:
+    """A mail server with TLS and a login on the machine's network."""
+    server = TlsServer()
+    server.start()
+    yield server
+    server.stop()
