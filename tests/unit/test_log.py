@@ -182,11 +182,11 @@ def test_masking_is_linear() -> None:
 
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_the_journal_gets_priorities(tmp_path: Path, form: str) -> None:
-    """When standard error is the journal's, each line begins with the priority that it understands."""
+    """On standard error, where journald itself takes nothing, a line begins with a priority that it knows."""
     with (tmp_path / "log").open("w") as stream:
         status = os.fstat(stream.fileno())
         environ = {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
-        log_module.setup(Log.model_validate({"format": form}), stream, None, environ)
+        log_module.setup(Log.model_validate({"format": form}), stream, None, environ, tmp_path / "nobody")
         log.info("one")
         log.error("two")
 

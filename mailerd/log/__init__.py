@@ -1,10 +1,11 @@
 """
 The log: one record, one line, in the form that its reader wants, and never a reason to fail.
 
-``setup`` is called once in each process, again after each fork. Text for people, JSON by setting, priorities
-for the journal. A full disk, a closed pipe or a reader that has stopped reading costs records, which are
-counted and told of later; it costs the caller no exception and no more than a blink. Starts no thread,
-knows nothing of jobs or mail but that an address is masked at INFO and above, in case its owner forgot to.
+``setup`` is called once in each process, again after each fork. Text for people, JSON by setting, fields and
+priorities for the journal. A full disk, a closed pipe or a reader that has stopped reading costs records,
+which are counted and told of later; it costs the caller no exception and no more than a blink. Starts no
+thread, knows nothing of jobs or mail but that an address is masked at INFO and above, in case its owner
+forgot to.
 """
 
 from __future__ import annotations
@@ -13,13 +14,16 @@ import json
 import logging
 import os
 import re
-import select
-import socket
-import stat
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Protocol, TextIO
+
+from mailerd.log import journal
+from mailerd.log.journal import Journal
+from mailerd.log.stream import Stream
 
 _PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 _COLOURS = {logging.WARNING: "\033[33m", logging.ERROR: "\033[31m", logging.CRITICAL: "\033[1;31m"}
@@ -30,10 +34,6 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "event", "worker"}
 # journald cuts a line at 48 KB.
 _MAX_CHARACTERS = 16_000
-# A pipe takes this much in one piece, whoever else writes to it.
-_CHUNK = 4096
-# How long one record waits for a slow reader before it and those after it are dropped.
-_PATIENCE_MS = 200
 
 
 class Settings(Protocol):
@@ -57,9 +57,12 @@ def setup(
     stream: TextIO | None = None,
     worker: int | None = None,
     environ: Mapping[str, str] = os.environ,
+    journal_socket: Path = journal.SOCKET,
 ) -> None:
     """
     Log this process' records to ``stream`` (default: standard error), as those of worker ``worker``.
+
+    Where that stream is journald's, they go to journald itself, with their fields.
 
     Replaces what an earlier call, also one of the parent before a fork, has set up.
     """
@@ -71,17 +74,16 @@ def setup(
     stream = stream or sys.stderr
     # Started with standard error closed there is none; its number may by now be anybody's.
     if stream is not None:
-        formatter = _formatter(settings, stream, worker, environ)
-        root.addHandler(_Handler(_Stream(stream.fileno()), formatter))
+        journals = _is_journal(stream, environ)
+        formatter = _formatter(settings, stream, worker, journals=journals)
+        direct = Journal(journal_socket) if journals else None
+        root.addHandler(_Handler(Stream(stream.fileno()), formatter, direct))
 
 
-def _formatter(
-    settings: Settings, stream: TextIO, worker: int | None, environ: Mapping[str, str]
-) -> logging.Formatter:
-    journal = _is_journal(stream, environ)
+def _formatter(settings: Settings, stream: TextIO, worker: int | None, *, journals: bool) -> _Formatter:
     if settings.format == "json":
-        return _Json(worker, settings.addresses, journal=journal)
-    return _Text(worker, settings.addresses, journal=journal, terminal=stream.isatty())
+        return _Json(worker, settings.addresses, journal=journals)
+    return _Text(worker, settings.addresses, journal=journals, terminal=stream.isatty())
 
 
 def _is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
@@ -115,6 +117,21 @@ class _Formatter(logging.Formatter):
 
     def _priority(self, record: logging.LogRecord) -> str:
         return f"<{_PRIORITIES.get(record.levelno, 6)}>" if self._journal else ""
+
+    def fields(self, record: logging.LogRecord) -> dict[str, str]:
+        """The record as the journal keeps it: what it brings along can be searched for."""
+        known = {
+            "MESSAGE": self.format(record).removeprefix(self._priority(record)),
+            "PRIORITY": str(_PRIORITIES.get(record.levelno, 6)),
+            "SYSLOG_IDENTIFIER": "mailerd",
+            "MAILERD_EVENT": getattr(record, "event", record.name),
+        }
+        if (worker := self._worker_of(record)) is not None:
+            known["MAILERD_WORKER"] = str(worker)
+        brought = {name: value for name, value in record.__dict__.items() if name not in _OWN}
+        return known | {
+            f"MAILERD_{name.upper()}": self._shown(record, str(brought[name])) for name in brought
+        }
 
 
 class _Text(_Formatter):
@@ -192,18 +209,27 @@ def _one_line(text: str) -> str:
 class _Handler(logging.Handler):
     """Writes records, counts those that could not be written."""
 
-    def __init__(self, stream: _Stream, formatter: logging.Formatter) -> None:
+    def __init__(self, stream: Stream, formatter: _Formatter, direct: Journal | None) -> None:
         super().__init__()
+        self._form = formatter
         self.setFormatter(formatter)
         self._stream = stream
+        self._direct = direct
         self._dropped = 0
 
     def emit(self, record: logging.LogRecord) -> None:
         """See ``logging``; raises nothing."""
+        if not self._dropped and self._goes_directly(record):
+            return
         line = self._line(record)
         if self._dropped:
             line = self._line(self._notice()) + line
         self._dropped = 0 if self._stream.write(line) else self._dropped + 1
+
+    def _goes_directly(self, record: logging.LogRecord) -> bool:
+        with suppress(Exception):  # a badly written log call, of which the ordinary way tells
+            return self._direct is not None and self._direct.send(self._form.fields(record))
+        return False
 
     def _line(self, record: logging.LogRecord) -> bytes:
         try:
@@ -220,63 +246,6 @@ class _Handler(logging.Handler):
     def close(self) -> None:
         """See ``logging``."""
         self._stream.close()
+        if self._direct:
+            self._direct.close()
         super().close()
-
-
-class _Stream:
-    """
-    A descriptor that is written to without ever waiting long for its reader.
-
-    Works on a descriptor of its own: non-blocking is a property that the original shares with the shell.
-    """
-
-    def __init__(self, descriptor: int) -> None:
-        self._socket: socket.socket | None = None
-        mode = os.fstat(descriptor).st_mode
-        if stat.S_ISSOCK(mode):
-            self._socket = socket.socket(fileno=os.dup(descriptor))
-            self._descriptor = self._socket.fileno()
-        else:
-            piped = stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
-            self._descriptor = _reopened(descriptor) if piped else os.dup(descriptor)
-        self._poll = select.poll()
-        self._poll.register(self._descriptor, select.POLLOUT)
-        self._stuck = False
-        self._torn = False
-
-    def write(self, data: bytes) -> bool:
-        """Write ``data``; False when the stream does not take it now."""
-        if self._torn:
-            data = b"\n" + data
-        sent = 0
-        try:
-            while sent < len(data):
-                sent += self._send(data[sent : sent + _CHUNK])
-        except OSError:
-            self._stuck = True
-            self._torn = data[sent - 1] != ord("\n") if sent else self._torn
-            return False
-        self._stuck = self._torn = False
-        return True
-
-    def _send(self, chunk: bytes) -> int:
-        if not self._poll.poll(0 if self._stuck else _PATIENCE_MS):
-            raise BlockingIOError
-        if self._socket:
-            return self._socket.send(chunk, socket.MSG_DONTWAIT)
-        return os.write(self._descriptor, chunk)
-
-    def close(self) -> None:
-        """Give the descriptor back."""
-        if self._socket:
-            self._socket.close()
-        else:
-            os.close(self._descriptor)
-
-
-def _reopened(descriptor: int) -> int:
-    """The same pipe or terminal with flags of our own, where the system and its owner allow that."""
-    try:
-        return os.open(f"/dev/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    except OSError:
-        return os.dup(descriptor)
