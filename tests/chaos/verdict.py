@@ -33,6 +33,7 @@ class Evidence:
     hand_overs: Sequence[HandOver]
     cuts: Sequence[Cut]
     resend: bool
+    pauses: Sequence[Cut] = ()  # where "resend" sends again though the answer may still come
     lost: Mapping[str, int] = field(default_factory=dict)  # how often the ledger took an answer for lost
     again: Mapping[str, int] = field(default_factory=dict)  # how often a hand-over was due again for that
     brpop: bool = False  # a job may be gone between pop and record
@@ -47,6 +48,7 @@ class Verdict:
     accepted: int = 0
     mailed: int = 0
     repeats: int = 0
+    again: int = 0  # how often somebody was due again for a lost answer
     cut_off: int = 0
     unknown: int = 0  # marked so; whom it is sent again, too
     not_begun: int = 0  # of these, where DATA had not begun
@@ -60,10 +62,11 @@ def judge(evidence: Evidence) -> Verdict:
     for mail in evidence.mails:
         got[mail.recipient].append(mail)
     cut = _cut_off(evidence.hand_overs, evidence.cuts)
+    excused = _cut_off(evidence.hand_overs, [*evidence.cuts, *evidence.pauses])
     verdict.mailed, verdict.cut_off = len(got), sum(cut.values())
     begun = {one.recipient for one in evidence.hand_overs}
     for batch_id, contacts in evidence.tried.items():
-        _judge_batch(verdict, evidence, batch_id, contacts, got, cut)
+        _judge_batch(verdict, evidence, batch_id, contacts, got, (cut, excused))
         _count_unknown(verdict, evidence, batch_id, contacts, begun)
     if verdict.unknown > verdict.cut_off:
         verdict.breaches.append(f"{verdict.unknown} marked unknown, {verdict.cut_off} hand-overs were cut")
@@ -78,7 +81,7 @@ def _judge_batch(
     batch_id: str,
     contacts: AbstractSet[str],
     got: Mapping[str, Sequence[Mail]],
-    cut: Mapping[str, int],
+    cuts: tuple[Mapping[str, int], Mapping[str, int]],
 ) -> None:
     rows = evidence.ledger.get(batch_id, {})
     verdict.states.update(rows.values())
@@ -92,39 +95,47 @@ def _judge_batch(
     wrong: dict[str, set[str]] = defaultdict(set)
     for contact, state in rows.items():
         mails = got.get(address(contact), ())
-        for what in _wrongs(contact, state, mails, cut.get(address(contact), 0), evidence):
+        cut, excused = (counts.get(address(contact), 0) for counts in cuts)
+        for what in _wrongs(contact, state, mails, (cut, excused), evidence):
             wrong[what].add(contact)
         if state == "cancelled" and batch_id not in evidence.cancelled:
             wrong["cancelled by nobody"].add(contact)
         verdict.repeats += max(0, len(mails) - 1)
+        verdict.again += evidence.again.get(contact, 0)
     for what, who in wrong.items():
         _report(verdict, f"{batch_id}: {what}", who)
 
 
-def _wrongs(contact: str, state: str, mails: Sequence[Mail], cuts: int, evidence: Evidence) -> Iterable[str]:
+def _wrongs(
+    contact: str, state: str, mails: Sequence[Mail], cuts: tuple[int, int], evidence: Evidence
+) -> Iterable[str]:
+    cut, excused = cuts
     if state == "sending" or (state in ("queued", "deferred") and not evidence.brpop):
         yield f"lost: still {state} and nothing moves"
     yield from _wrong_repeats(contact, mails, cuts, evidence)
     if state == "sent" and not mails:
         yield "sent, and the mail server never saw it"
-    if mails and state not in ("sent", "unknown") and not (evidence.resend and cuts):
+    if mails and state not in ("sent", "unknown") and not (evidence.resend and excused):
         yield f"mailed, and the ledger says {state}"
-    if state == "unknown" and not cuts:
+    if state == "unknown" and not cut:
         yield "unknown, and no hand-over of it was cut"
     if state == "invalid" and known(contact):
         yield "invalid, and the database has it"
 
 
-def _wrong_repeats(contact: str, mails: Sequence[Mail], cuts: int, evidence: Evidence) -> Iterable[str]:
+def _wrong_repeats(
+    contact: str, mails: Sequence[Mail], cuts: tuple[int, int], evidence: Evidence
+) -> Iterable[str]:
+    cut, excused = cuts
     again, lost = evidence.again.get(contact, 0), evidence.lost.get(contact, 0)
     if len(mails) > 1 and not evidence.resend:
         yield "mailed twice"
-    if len(mails) > 1 + cuts:
-        yield f"mailed {len(mails)} times, and {cuts} hand-overs were cut"
+    if len(mails) > 1 + excused:
+        yield f"mailed {len(mails)} times, and {excused} hand-overs were cut"
     if evidence.resend and len(mails) > 1 + again:
         yield f"mailed {len(mails)} times, and it was due again {again} times"
-    if lost > cuts:
-        yield f"{lost} answers taken for lost, and {cuts} hand-overs were cut"
+    if lost > cut:
+        yield f"{lost} answers taken for lost, and {cut} hand-overs were cut"
     if len({mail.message_id for mail in mails}) > 1:
         yield "mailed twice with different Message-IDs"
 
