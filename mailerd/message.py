@@ -85,7 +85,8 @@ class Message:
     A finished mail to one recipient.
 
     ``sender`` and ``recipient`` are the envelope's addresses, ASCII without brackets; ``content`` is the
-    whole mail with CRLF, ending in CRLF, 7-bit, no line over 998; ``batch_id`` is where it belongs.
+    whole mail with CRLF, ending in CRLF, 7-bit, no line over 998. Where it belongs: ``batch_id``,
+    and for providers that report on a mail by what it was tagged with, ``client_id`` and ``contact_id``.
     """
 
     sender: str
@@ -93,6 +94,8 @@ class Message:
     content: bytes
     message_id: str
     batch_id: str
+    client_id: str = ""
+    contact_id: str = ""
 
 
 class Composer:
@@ -147,7 +150,8 @@ class Composer:
                 *_body(rendered),
             )
         )
-        return Message(self._sender, addressee, content, identity, self._batch_id)
+        batch, client = self._batch_id, self._client_id
+        return Message(self._sender, addressee, content, identity, batch, client, contact_id)
 
 
 def message_id_domain(mail: Mail, settings: MailSettings) -> str:
