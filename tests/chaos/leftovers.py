@@ -53,7 +53,8 @@ def dead_letters(client: Any) -> list[str]:
 
 
 def on_this_machine() -> list[str]:
-    """The folders of runs, and the file systems that are mounted below them."""
+    """The folders of runs where temporary files go, and the file systems that are mounted below them."""
+    mine = f"{tempfile.gettempdir()}/{FOLDERS}"
     mounts = (line.split()[1] for line in Path("/proc/mounts").read_text().splitlines())
     folders = map(str, Path(tempfile.gettempdir()).glob(f"{FOLDERS}*"))
-    return sorted({*folders, *(mount for mount in mounts if FOLDERS in mount)})
+    return sorted({*folders, *(mount for mount in mounts if mount.startswith(mine))})
