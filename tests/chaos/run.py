@@ -128,8 +128,7 @@ def main() -> int:
     contacts = (
         given.recipients + 5000 if given.recipients else int((given.minutes or 10) * RECIPIENTS_A_MINUTE)
     )
-    # What brpop loses is never settled.
-    backlog = 400 if given.fetch == "blmove" else contacts
+    backlog = 400 if given.fetch == "blmove" else 3000  # what brpop loses is on its way for ever
     plan = Plan(given.seed, given.faults, given.minutes, given.recipients, only, backlog)
     setup = Setup(given.server, given.unknown, given.fetch, given.sentinels, contacts=contacts)
     if given.planted:
