@@ -1,4 +1,4 @@
-"""The protocol in every order of events: nothing is wrong with it, and something without any of its guards."""
+"""The protocol in every order of events: nothing is wrong, and something is without any of its guards."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def tell(line: str) -> None:
 
 @pytest.mark.parametrize("case", QUICK, ids=lambda case: case.name)
 def test_nothing_is_wrong_in_a_small_world(case: Case) -> None:
-    """In every order of two workers and a trouble: nobody lost, nobody twice, one ticket, all comes to an end."""
+    """In every order of two workers and a trouble: nobody lost, nobody twice, one ticket, an end."""
     found = explore(case)
     assert not found.breach, told(case, found, 0)
 

@@ -15,22 +15,32 @@ DEATHS = ("crash", "vanish", "late", "janitor")
 ANSWERS = ("unanswered", "deferred", "failed", "blocked")
 LIVE = ("stall", "stop", "lose")
 ALL = DEATHS + ANSWERS + LIVE
+PAUSE = ("pause", "resume")
 
 QUICK = (
     Case("a lost answer", faults=("lose",)),
     Case("a cancelling", most_faults=0, words=("cancel",)),
-    Case("a pause", most_faults=0, words=("pause", "resume"), resend=True),
+    Case("a pause", most_faults=0, words=PAUSE, resend=True),
 )
 
-_CASES = (
-    Case("one fault, slices", faults=ALL),
-    Case("one fault, groups of two", slice=2, connections=2, faults=ALL),
+_HOLD = (
+    Case("a fault, slices", faults=ALL),
+    Case("a fault, groups of two", slice=2, connections=2, faults=ALL),
     Case("two faults, one worker", ALONE, workers=1, faults=ALL, most_faults=2),
     Case("a fault and a cancelling", ALONE, faults=ALL, words=("cancel",)),
-    Case("a fault and a pause", ALONE, faults=("crash", "stall", "lose", "stop"), words=("pause", "resume")),
+    Case("a fault and a pause", ALONE, faults=(*LIVE, "crash"), words=PAUSE),
+    Case("poison and its revival", ALONE, max_deaths=1, faults=("crash",), words=("reopen", "revive")),
+    Case("refused and tried again", faults=("failed",), words=("retry",)),
+)
+_RESEND = (
+    Case("a fault, slices", faults=ALL),
+    Case("a fault, groups of two", slice=2, connections=2, faults=ALL),
+    Case("two faults, one worker", ALONE, workers=1, faults=("crash", "stall", *ANSWERS), most_faults=2),
+    Case("a fault and a cancelling", ALONE, faults=("crash", "vanish", "stall", *ANSWERS), words=("cancel",)),
+    Case("a fault and a pause", ALONE, faults=("crash", "unanswered"), words=PAUSE),
 )
 
 
 def cases(*, resend: bool) -> tuple[Case, ...]:
     """Those of one policy for unknown outcomes."""
-    return tuple(replace(case, resend=resend) for case in _CASES)
+    return tuple(replace(case, resend=True) for case in _RESEND) if resend else _HOLD

@@ -32,7 +32,7 @@ def conservation(world: World) -> str:
     if sum(world.counts) != world.recipients:
         return f"{world.recipients} accepted, {sum(world.counts)} counted"
     unread = world.case.jobs[0][world.cursors[0] :] if any("J0" in name for name in _lists(world)) else ()
-    if world.promised != len(unread):
+    if world.promised != len(unread) and not world.case.max_deaths:  # a revived job begins again, unpromised
         return f"{world.promised} recipients are promised, {len(unread)} are still to be admitted"
     if world.finished != (not any(counts[letter] for letter in OPEN)):
         return "finished with somebody open" if world.finished else "nobody open and not finished"
@@ -139,9 +139,10 @@ def unfinished(case: Case, moment: Moment) -> str:
     world = World(case, moment)
     if world.words and world.words[0] in ("resume", "revive"):
         return ""
+    settled = FINAL if case.resend and world.halt != "cancelled" else FINAL + "u"
     for contact, row in enumerate(world.rows):
         letter = row[:1]
-        if not letter or letter not in FINAL + ("" if case.resend else "u"):
+        if not letter or letter not in settled:
             return f"nothing more will happen, and {contact} is {row or 'not admitted'}"
         if letter == "u" and not world.begun[contact] and not world.boards_lost:
             return f"{contact} stays unknown, and its hand-over had not begun"

@@ -129,32 +129,27 @@ def leave(world: World, inc: int) -> bool:
 
 
 def reap(world: World, inc: int, *, counted: str) -> int:
-    """``counted``: as the job's fault (``died``), only if it had opened it (``unseen``), or not (``no``)."""
+    """
+    ``counted``: as the job's fault (``died``), only if it had opened it (``unseen``), or not (``no``).
+
+    That a job which has killed too many is buried here is not modelled: no case lets so many die.
+    """
     if world.incs[inc].lives:
         return -1
-    returned = 0
-    for job in world.incs[inc].hand:
-        if _deaths(world, inc, job, counted) > world.case.max_deaths + 2:
-            world.dead = (*world.dead, job)
-            forget_job(world, job)
-        else:
-            world.queue = (job, *world.queue)
-            returned += 1
+    hand = world.incs[inc].hand
+    for job in hand:
+        if world.case.max_deaths and job != TICKET:
+            _count_death(world, inc, job, counted)
+        world.queue = (job, *world.queue)
     world.inc(inc, hand=(), known="" if world.lacks("no linger") else "g")
-    return returned
+    return len(hand)
 
 
-def _deaths(world: World, inc: int, job: str, counted: str) -> int:
-    if not world.case.max_deaths or job == TICKET:
-        return 0
+def _count_death(world: World, inc: int, job: str, counted: str) -> None:
     if counted == "no":
         world.deaths = note(world.deaths, job, None)
-        return 0
-    if counted == "unseen" and noted(world.opened, job) != inc:
-        return 0
-    deaths = (noted(world.deaths, job) or 0) + 1
-    world.deaths = note(world.deaths, job, deaths)
-    return deaths
+    elif counted == "died" or noted(world.opened, job) == inc:
+        world.deaths = note(world.deaths, job, (noted(world.deaths, job) or 0) + 1)
 
 
 def promote(world: World, payload: str) -> None:
@@ -166,7 +161,7 @@ def unpark(world: World) -> int:
     if world.halt == "paused":
         return 0
     unparked = len(world.parked)
-    world.queue = (*world.parked, *world.queue)
+    world.queue = (*reversed(world.parked), *world.queue)
     world.parked = ()
     return unparked
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from chaos.model import lists, rows, worker
 from chaos.model.adversary import faults
 from chaos.model.janitor import chores
-from chaos.model.state import Case, Moment, World, canonical, put
+from chaos.model.state import Case, Moment, Worker, World, canonical, put
 
 
 class Move(NamedTuple):
@@ -119,21 +119,29 @@ def _said(world: World, answer: str) -> str:
 
 def _hurry(world: World) -> None:
     """
-    Where nobody can die any more, nobody will read a board: what only writes there is done at once.
+    Where nobody can die any more, what commutes with all that others do is done at once: it changes nothing.
 
-    So is a hand-over under a sure lease, which nothing can then disturb.
+    That is what only writes to a board, which nobody will read, and under a sure lease also a hand-over and
+    what concerns the own hand alone.
     """
     if world.faults:
         return
     for n in range(world.case.workers):
-        while True:
-            me = world.workers[n]
-            if me.at in worker.ON_THE_BOARD:
-                worker.STEPS[me.at](world, n)
-            elif me.at == "hand" and me.sure:
-                next(do for _, fault, do in worker.hand_over(world, n) if not fault)(world)
-            else:
-                break
+        while _hurried(world, n, world.workers[n]):
+            pass
         me = world.workers[n]
         if me.board and me.at != "hand":
             world.worker(n, board="-" * len(me.board))
+
+
+def _hurried(world: World, n: int, me: Worker) -> bool:
+    if me.at == "hand" and me.sure:
+        next(do for _, fault, do in worker.hand_over(world, n) if not fault)(world)
+        return True
+    alone = (
+        me.at == "register" or (me.at == "finish" and not me.busy) or (me.at == "open" and not world.words)
+    )
+    if me.at in worker.ON_THE_BOARD or (alone and me.sure and not me.stop):
+        worker.STEPS[me.at](world, n)
+        return True
+    return False

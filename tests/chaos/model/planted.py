@@ -1,8 +1,8 @@
 """
 The model with one guard of the protocol taken out: what each stands for, where it shows, and as what.
 
-The first eight are those that a chaos run must find as well (``tests/chaos/plants.py``). One that the model did
-not find would be a guard that nobody needs, or a fault that the model cannot see.
+The first eight are those that a chaos run must find as well (``tests/chaos/plants.py``). One that the model
+did not find would be a guard that nobody needs, or a fault that the model cannot see.
 """
 
 from __future__ import annotations

@@ -127,7 +127,7 @@ def mark(world: World, inc: int, bookings: Sequence[Booking], job: str = "") -> 
             to = "k"
         if to:
             world.rows = put(world.rows, booking.contact, _unknown(world, row, inc) if to == "u" else to)
-            if to == "u" or (to == "d" and booking.doubtful):
+            if to == "u" or booking.doubtful:
                 _doubt(world, booking.contact)
             delta[row[0].lower()] -= 1
             delta[to] += 1

@@ -6,8 +6,8 @@ tuple; ``World`` is the same opened for one step. Knows no steps: ``lists`` and 
 ``worker``, ``janitor`` and ``adversary`` call them.
 
 A payload is its text: ``J0`` a job, ``T`` the batch's ticket, ``S01`` a slice, ``R1`` a retry's small job. A
-row is its letter and whose it is: ``q``, ``c1``, ``u2``; ``Q`` was opened again by a retried dead letter; ``u``
-is unknown for good.
+row is its letter and whose it is: ``q``, ``c1``, ``u2``; ``Q`` was opened again by a retried dead letter;
+``u`` is unknown for good.
 """
 
 from __future__ import annotations
@@ -135,8 +135,6 @@ FIELDS = (
 class World:
     """A moment, opened for one step."""
 
-    __slots__ = (*FIELDS, "case")
-
     case: Case
     queue: tuple[str, ...]
     side: tuple[str, ...]
@@ -166,13 +164,14 @@ class World:
     doubts: tuple[int, ...]
 
     def __init__(self, case: Case, moment: Moment) -> None:
+        vars(self).update(zip(FIELDS, moment, strict=True))
         self.case = case
-        for name, value in zip(FIELDS, moment, strict=True):
-            setattr(self, name, value)
 
     def copy(self) -> World:
         """The same, for another step."""
-        return World(self.case, freeze(self))
+        other = World.__new__(World)
+        vars(other).update(vars(self))
+        return other
 
     def lacks(self, guard: str) -> bool:
         """Whether this guard is left out: a planted fault."""
@@ -279,7 +278,7 @@ def retire(world: World, number: int) -> int | None:
 
 
 def canonical(world: World) -> Moment:
-    """The moment; the same for all that differ only in which worker is which, or in who is over and done with."""
+    """The moment, the same for all that differ only in which worker is which, or in who is over."""
     if len(world.incs) > world.case.workers:
         _forget_the_dead(world)
     if world.case.workers == 2 and (world.workers[0], world.incs[0]) > (world.workers[1], world.incs[1]):
