@@ -128,8 +128,8 @@ def test_ttin_and_ttou_change_the_pool_by_one(made_up: Callable[..., MadeUp]) ->
 
 @pytest.mark.covers("supervisor-21", "supervisor-1")
 def test_workers_are_recycled_one_at_a_time(made_up: Callable[..., MadeUp]) -> None:
-    """Workers that have done their jobs are replaced, never two of them at once."""
-    daemon = made_up(workers={"processes": 3, "max_jobs": 30})
+    """Workers under equal load that have done their jobs are replaced, never two of them at once."""
+    daemon = made_up(workers={"processes": 4, "max_jobs": 30})
     daemon.tell("jobs")
     daemon.tell("settle")
     daemon.start().wait_until_ready()
@@ -137,11 +137,13 @@ def test_workers_are_recycled_one_at_a_time(made_up: Callable[..., MadeUp]) -> N
 
     def all_replaced() -> bool:
         now = daemon.workers()
-        assert len(now) >= 2
-        return len(now) == 3 and not set(now.values()) & set(before.values())
+        return len(now) == 4 and not set(now.values()) & set(before.values())
 
-    wait_until(all_replaced, 10.0, lambda: daemon.log)
+    wait_until(all_replaced, 15.0, lambda: daemon.log)
     assert "Worker 1 is replaced: " in daemon.log
+    done = [entry["event"] for entry in daemon.notes("audit") if entry.get("signal", Signals.SIGTERM)]
+    assert done[:5] == ["fork"] * 5  # the supervisor and four workers
+    assert done[5:13] == ["kill", "fork"] * 4
 
 
 @pytest.mark.slow

@@ -60,6 +60,7 @@ def sent_according_to(server: RedisServer, batch: str) -> int:
         return int(client.hget(f"{{email_queue}}:batch:c1/{batch}", "sent") or 0)  # type: ignore[arg-type] # sync
 
 
+@pytest.mark.covers("mail-19")
 def test_a_failover_in_mid_batch_with_copies_loses_nobody_and_mails_nobody_twice(
     daemons: Daemons, group_of_three: Sentinels, sink: Sink, project: Project
 ) -> None:
