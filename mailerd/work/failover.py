@@ -81,8 +81,8 @@ class Failover:
 
     def _tell(self, era: str) -> None:
         answered = self._remembered()
-        if not answered and not self._era:
-            return  # the first life that this slot meets
+        if not self._era and (not answered or self._slot.era == era):
+            return  # the first life that this slot meets, or that its worker has met
         keys = Keys(self._config.queue.name)
         client = connect(self._config.redis)
         try:

@@ -12,8 +12,9 @@ import psutil
 import pytest
 
 from rigs.daemon import Daemon
-from rigs.project import job, push
+from rigs.project import Project, job, push
 from rigs.redis_server import RedisServer
+from rigs.sink import Sink
 from rigs.waiting import holds_for, wait_until
 
 pytestmark = pytest.mark.slow  # each of them waits for real time-outs and real deaths
@@ -122,3 +123,15 @@ def test_waiting_for_work_is_no_fault(daemons: Daemons, valkey: RedisServer) -> 
     assert all(before[pid] <= after[pid] for pid in before), f"{before} became {after}"
     assert daemon.log == logged
     assert daemon.term() == 0
+
+
+def test_the_first_life_of_redis_is_no_other_one(
+    daemons: Daemons, valkey: RedisServer, sink: Sink, project: Project
+) -> None:
+    """Once it has sent something, a worker whose lease is renewed for the first time takes it for no change."""
+    contacts = project.contacts(1)
+    daemon = daemons(project.sections(valkey, sink, queue={"lease": 2})).start()
+    daemon.post("/queue", job("spring", contacts))
+    daemon.wait_for_batch("spring")
+
+    holds_for(lambda: "Redis is another one" not in daemon.log, 1.5)
