@@ -16,9 +16,6 @@ from jinja2 import Environment
 from mailerd.render.markup import Masked, Piece, masked, pieces
 
 _LINE, _PARAGRAPH = "\x1e", "\x1d"  # ASCII's own separators of records and of groups
-# Anchored at the beginning of the whitespace: endless blanks in a contact's field cost no endless time.
-_BREAKS = re.compile(rf"(?<!\s)\s*[{_LINE}{_PARAGRAPH}]\s*")
-_SPACES = re.compile(r"[ \t]{2,}")
 _WHITESPACE = re.compile(r"\s+")
 _OPENING = re.compile(r"\{(?=[{%#])")
 
@@ -39,8 +36,16 @@ def derive_text(source: str, environment: Environment) -> str:
 
 def tidy(text: str) -> str:
     """A rendered text with its breaks in place: lines and paragraphs, never more than one empty line."""
-    broken = _BREAKS.sub(lambda found: "\n\n" if _PARAGRAPH in found[0] else "\n", text)
-    return _SPACES.sub(" ", broken).strip() + "\n"
+    paragraphs = (_lines(paragraph) for paragraph in text.split(_PARAGRAPH))
+    tidied = "\n\n".join(paragraph for paragraph in paragraphs if paragraph)
+    while "  " in tidied:
+        tidied = tidied.replace("  ", " ")
+    return tidied + "\n"
+
+
+def _lines(paragraph: str) -> str:
+    lines = (line.strip() for line in paragraph.split(_LINE))
+    return "\n".join(line for line in lines if line)
 
 
 class _Writer:

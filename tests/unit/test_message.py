@@ -77,7 +77,7 @@ def test_any_subject_comes_back_and_adds_no_header(subject: str) -> None:
 @example(".\n.leading\n..\n", "\x00=_mailerd\n--=_mailerd--\n")
 @example("ж" * 500, "z" * 5000)
 def test_any_body_comes_back_in_lines_that_every_server_takes(text: str, html: str | None) -> None:
-    """Bodies of any characters read back as they were, in 7-bit CRLF lines of at most 76."""
+    """Bodies of any characters read back as they were, in 7-bit CRLF lines of at most 998."""
     message = compose(text=text, html=html)
     mail = parsed(message)
 
@@ -90,7 +90,7 @@ def test_any_body_comes_back_in_lines_that_every_server_takes(text: str, html: s
     assert message.content.endswith(b"\r\n")
     lines = message.content.split(b"\r\n")
     assert not any(b"\r" in line or b"\n" in line for line in lines)
-    assert max(map(len, lines)) <= 78
+    assert max(map(len, lines)) <= 998
 
 
 def test_the_headers_say_what_they_must() -> None:
@@ -204,7 +204,7 @@ def test_the_template_has_the_last_word_on_its_headers() -> None:
         {"Bcc": "evil@example.com"},
         {"content-type": "text/plain"},
         {"X-A": "1", "x-a": "2"},
-        {"X-A": "Hello {{ name }}"},
+        {"List-Unsubscribe-Post": "List-Unsubscribe=One-Click"},
         {"X-A": "x" * 1000},
         {"X-A": " "},
     ],

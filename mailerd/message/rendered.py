@@ -1,0 +1,16 @@
+"""What a template made of one contact. Pure data, between ``render`` and ``composer.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A subject of one line, a text, maybe HTML, and the headers that differ from contact to contact."""
+
+    subject: str
+    text: str
+    html: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
