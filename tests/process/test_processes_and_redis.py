@@ -128,7 +128,7 @@ def test_waiting_for_work_is_no_fault(daemons: Daemons, valkey: RedisServer) -> 
 def test_the_first_life_of_redis_is_no_other_one(
     daemons: Daemons, valkey: RedisServer, sink: Sink, project: Project
 ) -> None:
-    """Once it has sent something, a worker whose lease is renewed for the first time takes it for no change."""
+    """That a lease is renewed for the first time, after something was sent, is no change of Redis."""
     contacts = project.contacts(1)
     daemon = daemons(project.sections(valkey, sink, queue={"lease": 2})).start()
     daemon.post("/queue", job("spring", contacts))
