@@ -11,6 +11,7 @@ import json
 import re
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ class Service:
 
     def __init__(self, container: Container) -> None:
         self.container = container
-        self._mark = ""
+        self._mark = 0.0  # seconds since 1970
 
     # --- what an administrator types ----------------------------------------------------------------
 
@@ -115,8 +116,8 @@ class Service:
         return int(self.show("NRestarts"))
 
     def journal(self, *arguments: str) -> str:
-        """What the unit logged since ``forget``; a line an entry, or as ``arguments`` want it."""
-        since = [f"--after-cursor={self._mark}"] if self._mark else []
+        """What the unit logged since ``reset``; a line an entry, or as ``arguments`` want it."""
+        since = [f"--since=@{self._mark:.6f}"]
         command = ["journalctl", "--no-pager", "--quiet", *since, *(arguments or ("-o", "cat", "-u", UNIT))]
         return self.container.run(*command, check=False)
 
@@ -147,8 +148,7 @@ class Service:
         self.systemctl("daemon-reload")
         self.systemctl("start", "redis-server")
         self.container.run("redis-cli", "FLUSHALL")
-        lines = self.container.run("journalctl", "-n", "0", "--show-cursor", check=False)
-        self._mark = lines.partition("cursor: ")[2].strip()
+        self._mark = time.time()
 
     # --- its processes, by the numbers that they have outside ------------------------------------------
 

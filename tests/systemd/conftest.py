@@ -75,4 +75,5 @@ def tls_server(service: Service) -> Iterator[TlsServer]:
     server = TlsServer()
     server.start()
     yield server
+    service.stop()  # which takes leave of it
     server.stop()
