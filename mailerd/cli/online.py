@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from mailerd.cli.output import counted
 from mailerd.cli.queue import CONNECT_TIMEOUT, TIMEOUT, reached
-from mailerd.config import Config, scrub
+from mailerd.config import Config, Ses, scrub
 from mailerd.errors import EXIT_CLEAN, EXIT_CONFIGURATION, EXIT_REDIS, MailerdError, RedisNotReachable
 
 _PATIENCE = 10.0  # seconds that a mail server has for each answer
@@ -76,6 +76,9 @@ def _redis(config: Config) -> Graded:
 def _mail(config: Config) -> Graded:
     from mailerd.transports import open_transport
 
+    if config.mail.transport == "ses":
+        yield from _ses(config)
+        return
     smtp = config.smtp
     if smtp:
         patience = {
@@ -89,6 +92,29 @@ def _mail(config: Config) -> Graded:
         return
     trouble = transport.trouble()
     yield (Grade.PROBLEM, trouble) if trouble else (Grade.OK, _way_out(config))
+
+
+def _ses(config: Config) -> Graded:
+    from mailerd.transports import open_ses
+
+    ses = config.ses or Ses()
+    patience = {
+        "connect_timeout": min(_PATIENCE, ses.connect_timeout),
+        "read_timeout": min(_PATIENCE, ses.read_timeout),
+    }
+    transport = open_ses(config.model_copy(update={"ses": ses.model_copy(update=patience)}))
+    account = transport.account()
+    if isinstance(account, str):
+        yield Grade.PROBLEM, account
+        return
+    trouble = account.trouble
+    quota = "any number" if account.day < 0 else f"{account.day:.0f}"
+    said = f"{account.sent:.0f} of {quota} mails sent in 24 hours, at most {account.rate:g} a second"
+    if trouble:
+        yield Grade.PROBLEM, f"{transport.where}: {trouble}"
+    else:
+        yield Grade.OK, f"{transport.where} takes mail ({said})"
+    yield from ((Grade.WARNING, warning) for warning in account.warnings())
 
 
 def _way_out(config: Config) -> str:

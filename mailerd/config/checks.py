@@ -21,9 +21,11 @@ def cross_problems(config: Config, wrong: set[str]) -> list[Problem]:
 
 
 def _transport_given(config: Config) -> Iterator[Problem]:
-    if config.smtp and "transport" not in config.mail.model_fields_set:
+    given = "smtp" if config.smtp else "ses" if config.ses else ""
+    if given and "transport" not in config.mail.model_fields_set:
         yield Problem(
-            "mail.transport", 'must be set where [smtp] is given: "smtp" to send, "none" to send nothing'
+            "mail.transport",
+            f'must be set where [{given}] is given: "{given}" to send, "none" to send nothing',
         )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
@@ -68,6 +69,13 @@ def _bare_address(value: str) -> str:
     return value
 
 
+def _web_url(value: str) -> str:
+    parts = urlsplit(value)
+    if value and (parts.scheme not in ("http", "https") or not parts.hostname):
+        raise ValueError('must be the URL of a server, such as "https://email.eu-west-1.amazonaws.com"')
+    return value
+
+
 def _redis_url(value: SecretStr) -> SecretStr:
     check_redis_url(value.get_secret_value())
     return value
@@ -84,6 +92,7 @@ OptionalPath = Annotated[Annotated[Path, AfterValidator(_expanded)] | None, Befo
 Delays = Annotated[tuple[Span, ...], Field(min_length=1), BeforeValidator(_numbers)]
 Mailbox = Annotated[str, AfterValidator(_address)]
 BareAddress = Annotated[str, AfterValidator(_bare_address)]
+WebUrl = Annotated[str, AfterValidator(_web_url)]
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
 ContactUrl = Annotated[SecretStr, AfterValidator(_contact_url)]
 ContactQuery = Annotated[str, AfterValidator(_contact_query)]

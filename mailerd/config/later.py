@@ -14,9 +14,6 @@ from mailerd.errors import Problem
 
 # (section, key) with the default; a key of "" stands for the whole section.
 LATER: dict[tuple[str, str], Any] = {
-    ("ses", "region"): "",
-    ("ses", "endpoint_url"): "",
-    ("ses", "configuration_set"): "",
     ("limits", "per_second"): 0,
     ("limits", "per_day"): 0,
 }
@@ -30,9 +27,6 @@ def take_out_later(raw: dict[str, Any]) -> list[Problem]:
         table = raw.get(section)
         if isinstance(table, dict) and key in table and str(table.pop(key)) != str(default):
             problems.append(Problem(f"{section}.{key}", _MESSAGE))
-    problems += [Problem(section, _MESSAGE) for section in ("ses", "limits") if raw.pop(section, None)]
-    mail = raw.get("mail")
-    if isinstance(mail, dict) and mail.get("transport") == "ses":
-        mail.pop("transport")
-        problems.append(Problem("mail.transport", f'"ses" {_MESSAGE}'))
+    if raw.pop("limits", None):
+        problems.append(Problem("limits", _MESSAGE))
     return problems

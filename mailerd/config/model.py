@@ -28,6 +28,7 @@ from mailerd.config.kinds import (
     RedisUrl,
     Seconds,
     Span,
+    WebUrl,
 )
 from mailerd.config.urls import is_loopback
 
@@ -155,7 +156,7 @@ class Templates(Section):
 class Mail(Section):
     """What every mail has in common. ``outbox`` unset: see ``Config.outbox``."""
 
-    transport: Literal["none", "outbox", "smtp"] = "none"
+    transport: Literal["none", "outbox", "smtp", "ses"] = "none"
     from_: Mailbox = Field(default="", alias="from")
     envelope_from: BareAddress = ""
     redirect_to: BareAddress = ""
@@ -184,6 +185,16 @@ class Smtp(Section):
     data_timeout: Span = 600.0
 
 
+class Ses(Section):
+    """Amazon SES. Credentials, and what is empty here, come from where AWS's own programs take them."""
+
+    region: str = ""
+    endpoint_url: WebUrl = ""
+    configuration_set: str = ""
+    connect_timeout: Span = 10.0
+    read_timeout: Span = 60.0
+
+
 class Log(Section):
     """What is logged, and how."""
 
@@ -204,6 +215,7 @@ class Config(Section):
     templates: Templates = Field(default_factory=Templates)
     mail: Mail = Field(default_factory=Mail)
     smtp: Smtp | None = None
+    ses: Ses | None = None
     log: Log = Field(default_factory=Log)
 
     @property

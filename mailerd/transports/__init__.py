@@ -6,10 +6,17 @@ The ways out, and which one the configuration asks for.
 
 from __future__ import annotations
 
-from mailerd.config import Config
+from typing import TYPE_CHECKING
+
+from mailerd.clock import SystemClock
+from mailerd.config import Config, Ses
+from mailerd.errors import ConfigurationError, Problem
 from mailerd.transports.session import Begin, Session, Transport
 
-__all__ = ["Begin", "Session", "Transport", "open_transport"]
+if TYPE_CHECKING:
+    from mailerd.transports.ses import SesTransport
+
+__all__ = ["Begin", "Session", "Transport", "open_ses", "open_transport"]
 
 
 def open_transport(config: Config) -> Transport | None:
@@ -26,4 +33,18 @@ def open_transport(config: Config) -> Transport | None:
         from mailerd.transports.smtp import SmtpTransport  # noqa: PLC0415 - see above
 
         return SmtpTransport(config.smtp)
+    if config.mail.transport == "ses":
+        return open_ses(config)
     return None
+
+
+def open_ses(config: Config) -> SesTransport:
+    """The transport ``ses``; raises ``ConfigurationError`` where it cannot be used, or boto3 is not there."""
+    try:
+        from mailerd.transports.ses import SesTransport  # noqa: PLC0415 - see above
+    except ModuleNotFoundError as error:
+        if error.name not in ("boto3", "botocore"):
+            raise
+        problem = Problem("mail.transport", "\"ses\" needs more packages: pip install 'mailerd[ses]'")
+        raise ConfigurationError([problem]) from None
+    return SesTransport(config.ses or Ses(), config.workers.connections, SystemClock())

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from mailerd.board import Event, Slot, SlotState
 from mailerd.clock import Clock, Stop
-from mailerd.config import Config
+from mailerd.config import Config, Ses
 from mailerd.contacts import ContactSource, open_contacts
 from mailerd.delivery import Delivery, End, Pass
 from mailerd.errors import (
@@ -275,6 +275,10 @@ def route_pause(last: float, end: End) -> float:
 def longest_hand_over(config: Config) -> float:
     """The longest that one mail may take by the transport's own time-outs (seconds)."""
     smtp = config.smtp
+    if config.mail.transport == "ses":
+        ses = config.ses or Ses()
+        # A region's name may stand for several addresses, each tried for so long.
+        return 8 * ses.connect_timeout + 2 * ses.read_timeout
     if config.mail.transport != "smtp" or smtp is None:
         return 0.0
     # A connection: connect, greeting, EHLO, STARTTLS, TLS, EHLO, and up to three steps of AUTH.

@@ -14,6 +14,7 @@ from mailerd.config import Config
 from mailerd.message import Composer, MailSettings, Message, Rendered
 from mailerd.outcome import Kind
 from mailerd.transports import Transport, open_transport
+from rigs.fake_ses import ENVIRONMENT, FakeSes
 from rigs.sink import Sink
 
 
@@ -25,23 +26,26 @@ class Route:
     arrived: Callable[[], list[bytes]]
 
 
-@pytest.fixture(params=["outbox", "smtp"])
-def route(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Route]:
-    with Sink(tmp_path / "sink") as sink:
+@pytest.fixture(params=["outbox", "smtp", "ses"])
+def route(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Route]:
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    with Sink(tmp_path / "sink") as sink, FakeSes() as fake:
         config = Config.model_validate(
             {
                 "mail": {"transport": request.param, "from": "a@example.com", "outbox": tmp_path / "out"},
                 "smtp": {"host": "127.0.0.1", "port": sink.port, "tls": "none"},
+                "ses": fake.settings,
             }
         )
         transport = open_transport(config)
         assert transport is not None
-        yield Route(
-            transport,
-            (lambda: [mail.content for mail in sink.mails()])
-            if request.param == "smtp"
-            else lambda: [file.read_bytes() for file in sorted((tmp_path / "out").rglob("*.eml"))],
-        )
+        arrived: dict[str, Callable[[], list[bytes]]] = {
+            "outbox": lambda: [file.read_bytes() for file in sorted((tmp_path / "out").rglob("*.eml"))],
+            "smtp": lambda: [mail.content for mail in sink.mails()],
+            "ses": lambda: [mail.sending.content for mail in fake.mails()],
+        }
+        yield Route(transport, arrived[request.param])
 
 
 def mail_to(contact: str, rendered: Rendered | None = None) -> Message:

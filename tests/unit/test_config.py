@@ -252,6 +252,11 @@ def test_all_problems_of_all_sources_at_once(place: Place) -> None:
         ("[redis]\nurl='redis://host:x'", "redis.url: must be a URL with a port from 0 to 65535"),
         ("[redis]\nurl='redis://:6379'", "redis.url: must name a host"),
         ("[redis]\nurl='redis://h/zero'", "redis.url: must end with the number of a database"),
+        ("[ses]\nregion='eu-west-1'", "mail.transport: must be set where [ses] is given"),
+        (
+            "[mail]\ntransport='none'\n[ses]\nendpoint_url='email.example'",
+            "ses.endpoint_url: must be the URL",
+        ),
         ("[mail]\nretry_delays=[]", "mail.retry_delays: must not be empty"),
     ],
 )
@@ -265,8 +270,6 @@ def test_what_does_not_fit_is_told(place: Place, toml: str, problem: str) -> Non
 @pytest.mark.parametrize(
     ("toml", "field"),
     [
-        ("[mail]\ntransport = 'ses'\nfrom = 'a@b.de'", "mail.transport"),
-        ("[ses]\nregion = 'eu-west-1'", "ses.region"),
         ("[limits]\nper_second = 5", "limits.per_second"),
         ("[limits.clients]\nx = 5", "limits"),
     ],
@@ -323,7 +326,7 @@ def test_a_secret_of_several_lines_is_none(place: Place) -> None:
 
 def test_defaults_of_later_settings_are_taken(place: Place) -> None:
     """A later setting at its default changes nothing and is accepted, in the environment too."""
-    toml = "[redis]\nreplicas = 0\n[api]\nkeys = []\n[limits]\n[ses]\nregion = ''\n"
+    toml = "[redis]\nreplicas = 0\n[api]\nkeys = []\n[limits]\n"
 
     assert place.load(toml, {"MAILERD_REDIS__REPLICAS": "0"}) == Config()
 
