@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import http.client
 import sqlite3
+import time
 from collections.abc import Callable
 from typing import Any
 
 from chaos.schedule import Fault
 from chaos.stage import End, Stage, nothing
 
+DONE = 202
+LATE = 30.0  # seconds after which no request is carried out any more
 # The addresses that a fault of the mail server hits.
 HIT = ("[05]@", "[1379]@", ".", "[2468]@")
 
@@ -79,8 +82,8 @@ def _operated(action: str, back: str = "") -> Callable[[Stage, Fault], End]:
         if action == "cancel":
             stage.cancelled.add(batch_id)
         if action == "pause":
-            stage.paused.add(batch_id)
-        if not _post(stage, fault.host, batch_id, action):
+            stage.paused[batch_id] = time.monotonic()
+        if _post(stage, fault.host, batch_id, action) != DONE:
             stage.skip(f"{action}-batch")
 
         def end() -> None:
@@ -94,19 +97,21 @@ def _operated(action: str, back: str = "") -> Callable[[Stage, Fault], End]:
 
 def resume_all(stage: Stage) -> None:
     """Resume what a lost answer, or a request that a stopped daemon carried out late, has left paused."""
-    for batch_id in stage.paused:
-        _post(stage, 0, batch_id, "resume")
+    for batch_id, since in list(stage.paused.items()):
+        if _post(stage, 0, batch_id, "resume") and time.monotonic() > since + LATE:
+            del stage.paused[batch_id]
 
 
-def _post(stage: Stage, first: int, batch_id: str, action: str) -> bool:
+def _post(stage: Stage, first: int, batch_id: str, action: str) -> int:
+    """The answer's status; 0 when neither host gave one that settles it."""
     for host in (stage.fleet.hosts[first], stage.fleet.hosts[1 - first]):
         connection = http.client.HTTPConnection("127.0.0.1", host.daemon.port, timeout=3)
         with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(connection):
             connection.request("POST", f"/batches/{batch_id}/{action}", b"")
             status = connection.getresponse().status
-            if status in (202, 404, 409):
-                return status == 202
-    return False
+            if status in (DONE, 404, 409):
+                return status
+    return 0
 
 
 FAULTS = {

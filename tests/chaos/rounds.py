@@ -82,9 +82,13 @@ class Rounds:
         names = {fault.name for fault in faults}
         ended = time.monotonic()
         within = FLOW_WITHIN_OF_A_HOST if "kill-host" in names else FLOW_WITHIN
-        fleet = self._stage.fleet
+        fleet, look_again = self._stage.fleet, ended
 
         def flows() -> bool:
+            nonlocal look_again
+            if time.monotonic() > look_again:
+                faults_around.resume_all(self._stage)  # as an operator would who sees it still paused
+                look_again = time.monotonic() + 2.0
             if self._stage.producers.drained():
                 return True
             recent = fleet.sink.hand_overs()[-400:]

@@ -35,7 +35,7 @@ class Stage:
     pauses: list[Cut] = field(default_factory=list)  # where leases may lapse, and "resend" sends again
     worker_kills: list[tuple[float, frozenset[int]]] = field(default_factory=list)
     cancelled: set[str] = field(default_factory=set)
-    paused: set[str] = field(default_factory=set)
+    paused: dict[str, float] = field(default_factory=dict)  # when
     skipped: dict[str, int] = field(default_factory=dict)
 
     def skip(self, name: str) -> None:
