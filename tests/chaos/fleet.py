@@ -67,11 +67,13 @@ class Host:
         self.ends: list[int] = []
         self.down = False  # gone as a whole: nobody starts it again yet
         self.over = False
+        self.started = 0.0  # when it was started last (monotonic)
         self._restart_at = 0.0
 
     def start(self) -> None:
         """Start it, and do not wait."""
         self._restart_at = 0.0
+        self.started = time.monotonic()
         self.daemon.start(ready=False)
 
     def tend(self) -> None:
