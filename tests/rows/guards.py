@@ -144,6 +144,9 @@ def main() -> int:
     """Run what the arguments ask for; 0 when every guard is seen."""
     arguments = _arguments()
     guards = list(_guards(arguments.row, arguments.source))
+    if not guards:
+        print("no such guard")
+        return 1
     began = time.monotonic()
     report = Report(len(guards))
     with tempfile.TemporaryDirectory(prefix="mailerd-guards-") as folder:
