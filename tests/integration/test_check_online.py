@@ -11,6 +11,7 @@ import pytest
 
 from mailerd.cli import run
 from rigs.daemon import Sections
+from rigs.fake_ses import ENVIRONMENT, FakeSes
 from rigs.project import Project
 from rigs.redis_server import RedisServer
 from rigs.sink import Sink
@@ -72,6 +73,26 @@ def test_everything_works(
     assert "ok: templates: 2 templates in " in text
     assert sink.hand_overs() == []
     assert valkey.client().keys("*") == [b"{email_queue}:schema"]
+
+
+def test_the_account_of_ses(sections: Sections, check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It tells quota and rate, warns of sandbox and review, names what keeps mail from going; sends nothing."""
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    with FakeSes(day=50_000, rate=14) as fake:
+        _, good = check(sections, mail={"transport": "ses"}, ses=fake.settings)
+        fake.state.production, fake.state.standing, fake.state.sending = False, "PROBATION", False
+        code, bad = check(sections, mail={"transport": "ses"}, ses=fake.settings)
+
+    said = f"ok: {fake.url} takes mail (0 of 50000 mails sent in 24 hours, at most 14 a second)"
+    assert good["mail"] == [said]
+    assert code == 78
+    assert bad["mail"] == [
+        f"problem: {fake.url}: sending is switched off for this account (PROBATION)",
+        "warning: the account is in the sandbox: SES takes mail to verified addresses only",
+        "warning: the account is under review (PROBATION): SES may switch it off",
+    ]
+    assert fake.mails() == []
 
 
 def test_only_redis_is_out_of_reach(sections: Sections, check: Check) -> None:
