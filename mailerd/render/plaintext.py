@@ -3,7 +3,8 @@ The text part of a template that has only HTML: derived once, and itself a templ
 
 Kept HTML-to-text libraries (inscriptis, html2text) lay out tables and take Jinja's tags for their content, so
 that a loop's end comes out before its body. Here every tag keeps its place by construction. Breaks are
-marked, and joined by ``tidy`` in each rendered text, since what stands between two breaks may render empty.
+marked, and what is left of them is joined by ``tidy`` in each rendered text, since what stands between two
+breaks may render empty.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from jinja2 import Environment
 from mailerd.render.markup import Masked, Piece, masked, pieces
 
 _LINE, _PARAGRAPH = "\x1e", "\x1d"  # ASCII's own separators of records and of groups
+_BREAKS = re.compile(rf"\s*[{_LINE}{_PARAGRAPH}]\s*")
 _WHITESPACE = re.compile(r"\s+")
 _OPENING = re.compile(r"\{(?=[{%#])")
 
@@ -31,7 +33,8 @@ def derive_text(source: str, environment: Environment) -> str:
     writer = _Writer(template)
     for piece in pieces(template.text):
         writer.take(piece)
-    return template.unmask("".join(writer.written))
+    joined = _BREAKS.sub(lambda run: _PARAGRAPH if _PARAGRAPH in run[0] else _LINE, "".join(writer.written))
+    return template.unmask(joined)
 
 
 def tidy(text: str) -> str:

@@ -34,6 +34,21 @@ _SETTINGS = {"from": str, "reply_to": str, "headers": dict, "unknown": str}
 Change = Callable[[str, jinja2.Environment], str]
 
 
+class _Sandbox(ImmutableSandboxedEnvironment):
+    """
+    Jinja's sandbox, in which ``item.name`` of a dictionary is looked up where it is.
+
+    Jinja asks for an attribute of the dictionary first, and for a mail with a list of things that failed look
+    is half of all the work. What a dictionary has as an attribute itself stays Jinja's to judge.
+    """
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """See ``Environment.getattr``."""
+        if type(obj) is dict and attribute in obj and not hasattr(dict, attribute):
+            return obj[attribute]
+        return super().getattr(obj, attribute)
+
+
 class Template:
     """A compiled template and its ``settings``. Raises ``TemplateBroken`` naming file and line."""
 
@@ -68,7 +83,7 @@ class Template:
             # The second is the file's name in tracebacks, by which the line at fault is found.
             return (files[name], f"{self._id}/{name}", None) if name in files else None
 
-        environment = ImmutableSandboxedEnvironment(
+        environment = _Sandbox(
             loader=jinja2.FunctionLoader(load),
             undefined=jinja2.StrictUndefined,
             autoescape=lambda name: escape and (name or "").endswith(".html"),
