@@ -35,9 +35,15 @@ _HOLD = (
 _RESEND = (
     Case("a fault, slices", faults=ALL),
     Case("a fault, groups of two", slice=2, connections=2, faults=ALL),
-    Case("two faults, one worker", ALONE, workers=1, faults=("crash", "stall", *ANSWERS), most_faults=2),
-    Case("a fault and a cancelling", ALONE, faults=("crash", "vanish", "stall", *ANSWERS), words=("cancel",)),
-    Case("a fault and a pause", ALONE, faults=("crash", "unanswered"), words=PAUSE),
+    Case(
+        "two faults, one worker",
+        ALONE,
+        workers=1,
+        faults=("crash", "stall", "unanswered", "blocked"),
+        most_faults=2,
+    ),
+    Case("a fault and a cancelling", ALONE, faults=("crash", "vanish", "unanswered"), words=("cancel",)),
+    Case("a fault and a pause", ALONE, faults=("crash",), words=PAUSE),
 )
 
 

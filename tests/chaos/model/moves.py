@@ -26,7 +26,7 @@ class Move(NamedTuple):
 def moves(case: Case, moment: Moment) -> Iterator[Move]:
     """The moves from there, each with the moment that it leads to."""
     before = World(case, moment)
-    for words, kind, do in _all(before):
+    for words, kind, do in offers(before):
         after = before.copy()
         said = do(after)
         if said is None or said:
@@ -38,7 +38,8 @@ Act = Callable[[World], str | None]
 Offer = tuple[str, str, Act]
 
 
-def _all(world: World) -> Iterator[Offer]:
+def offers(world: World) -> Iterator[Offer]:
+    """What may happen next: words, kind, and what does it; what comes to nothing says ''."""
     for n in range(world.case.workers):
         yield from _of_worker(world, n)
     yield from chores(world)
