@@ -295,6 +295,19 @@ def test_a_slice_that_kills_its_readers_takes_its_own_recipients_along(real_benc
     assert len(bench.dead.ids()) == 1
 
 
+def test_a_full_redis_buries_as_well(redis_server: RedisServer) -> None:
+    """Each step begins with what makes room, or needs none."""
+    with redis_server.client() as client:
+        bench = LedgerBench(client, redis_server.url)
+        bench.enqueuer().enqueue(job(contacts(600)), "request")
+        client.config_set("maxmemory-policy", "noeviction")
+        client.config_set("maxmemory", "1")
+
+        kills_everybody(bench)
+
+        assert bench.counts() == {"failed": 600}
+
+
 def test_a_job_larger_than_main_reads_is_buried_unread(valkey: RedisServer) -> None:
     """What killed every worker by its size must not kill main as well."""
     with valkey.client() as client:

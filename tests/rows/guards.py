@@ -91,7 +91,8 @@ class Copy:
     def run(self, tests: Sequence[str], limit: float) -> Ran:
         """Run these tests, slow ones too."""
         options = ["-q", "-x", "-m", "", "--timeout", str(PATIENCE)]
-        options += ["-p", "no:cacheprovider", "-p", "no:hypothesispytest"]  # the latter costs half a second
+        # The plugins cost a third of a second, each time.
+        options += ["-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:anyio"]
         command = [sys.executable, "-m", "pytest", *options, *tests]
         began = time.monotonic()
         process = subprocess.Popen(
