@@ -76,7 +76,7 @@ def test_everything_works(
 
 
 def test_the_account_of_ses(sections: Sections, check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It tells quota and rate, warns of sandbox and review, names what keeps mail from going; sends nothing."""
+    """It tells quota and rate, warns of sandbox and review, names what keeps mail from going."""
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
     with FakeSes(day=50_000, rate=14) as fake:

@@ -295,8 +295,9 @@ def test_begin_is_asked_last(fake: FakeSes, session: SesSession) -> None:
     assert fake.calls == []
 
 
-def test_abort_ends_a_hand_over_at_once_and_honestly(fake: FakeSes, session: SesSession) -> None:
+def test_abort_ends_a_hand_over_at_once_and_honestly(fake: FakeSes, clock: HandClock) -> None:
     """Aborted without an answer it is unknown, within no time; the session then hands nothing over."""
+    session = made(fake, clock, read_timeout=60).session()
     fake.state.rules = [{"do": "hang", "times": 1}]
     outcomes: list[Outcome] = []
     thread = threading.Thread(target=lambda: outcomes.append(send(session)))
