@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from rigs import needs
@@ -68,6 +69,13 @@ class Debian:
 
 
 RELEASES = (Debian("debian12", "bookworm", "3.11"), Debian("debian13", "trixie", "3.13"))
+
+
+@cache
+def _wheels_key() -> str:
+    """One for the whole run, whoever edits the project meanwhile."""
+    wanted = (CHECKOUT / "pyproject.toml").read_text() + "".join(_FOR_OLDER_PYTHONS)
+    return hashlib.sha256(wanted.encode()).hexdigest()[:8]
 
 
 def prepare() -> None:
