@@ -73,8 +73,10 @@ RELEASES = (Debian("debian12", "bookworm", "3.11"), Debian("debian13", "trixie",
 
 @cache
 def _wheels_key() -> str:
-    """One for the whole run, whoever edits the project meanwhile."""
-    wanted = (CHECKOUT / "pyproject.toml").read_text() + "".join(_FOR_OLDER_PYTHONS)
+    """One for each set of requirements, and for the whole run, whoever edits the project meanwhile."""
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
+    of_use = project["project"]["dependencies"], project["project"]["optional-dependencies"]
+    wanted = repr((project["build-system"], of_use, _FOR_OLDER_PYTHONS))
     return hashlib.sha256(wanted.encode()).hexdigest()[:8]
 
 
