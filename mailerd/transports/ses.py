@@ -10,6 +10,7 @@ are the tags ``batch``, ``contact`` and ``client``.
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import re
 import threading
@@ -198,10 +199,12 @@ def tag_value(text: str) -> str:
     """
     ``text`` as the value of a tag, for which SES takes A-Z a-z 0-9 _ - only, up to 256 of them.
 
-    What fits, and does not begin with ``__``, stays as it is; anything else becomes ``__`` and its base64url
-    (UTF-8, without padding). No two texts share a value, but for those so long that they are cut.
+    What fits, and does not begin with ``__``, stays as it is. Anything else becomes ``__`` and its base64url
+    (UTF-8, without padding), or, where that is too long, ``__sha256-`` and its SHA-256 in hex.
     """
     if _PLAIN_TAG.fullmatch(text):
         return text
     encoded = base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
-    return f"__{encoded}"[:_LONGEST_TAG]
+    if len(encoded) > _LONGEST_TAG - 2:
+        return f"__sha256-{hashlib.sha256(text.encode()).hexdigest()}"
+    return f"__{encoded}"

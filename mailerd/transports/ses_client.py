@@ -16,7 +16,8 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, NoRegionError
+from botocore.parsers import ResponseParserError
 
 from mailerd.clock import Clock
 from mailerd.config import Ses
@@ -100,15 +101,15 @@ class SesClient:
         self._used = 0.0
         try:
             self._session = boto3.session.Session(region_name=settings.region or None)
-        except BotoCoreError as error:
-            raise ConfigurationError([Problem("ses", f"cannot be used: {_line(error)}")]) from None
-        if not self._session.region_name:
+            # Reads and keeps what every client needs: it is there, and shared, when the workers are forked.
+            self._made("warm-up", "warm-up").close()
+        except NoRegionError:
             problem = (
                 'must be set, such as "eu-west-1", where neither AWS_DEFAULT_REGION nor ~/.aws/config says it'
             )
-            raise ConfigurationError([Problem("ses.region", problem)])
-        # Reads and keeps what every client needs: it is there, and shared, when the workers are forked.
-        self._made("warm-up", "warm-up").close()
+            raise ConfigurationError([Problem("ses.region", problem)]) from None
+        except (BotoCoreError, ValueError) as error:
+            raise ConfigurationError([Problem("ses", f"cannot be used: {_line(error)}")]) from None
 
     @property
     def where(self) -> str:
@@ -154,7 +155,7 @@ class SesClient:
             answer: dict[str, Any] = getattr(self._ready(), operation)(**request)
         except ClientError as error:
             raise SesRefused(_refusal(error)) from None
-        except BotoCoreError as error:
+        except (BotoCoreError, ResponseParserError) as error:
             raise NoAnswer(f"{self.where}: {_line(error)}") from None
         return answer
 

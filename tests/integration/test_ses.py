@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +24,8 @@ from rigs.fake_ses import ENVIRONMENT, REGION, TOO_FAST, TOO_MANY, FakeSes
 from rigs.fake_ses_model import documented_errors
 from rigs.ports import free_port
 from rigs.waiting import wait_until
+
+STS_REFUSES = b"<ErrorResponse><Error><Code>AccessDenied</Code><Message>no</Message></Error></ErrorResponse>"
 
 
 class HandClock:
@@ -116,9 +119,12 @@ def test_a_mail_carries_its_tags_and_comes_back_with_an_id(fake: FakeSes, clock:
     [("user-1_a", "user-1_a"), ("__x", "__X194"), ("Grüße", "__R3LDvMOfZQ"), ("a b", "__YSBi"), ("", "__")],
 )
 def test_a_tag_is_what_ses_takes(text: str, value: str) -> None:
-    """What fits stays readable; anything else is base64url behind ``__``; never more than 256 characters."""
+    """What fits stays readable, anything else is base64url behind ``__``, or a hash where that is too long."""
+    long = tag_value(text * 300)
+
     assert tag_value(text) == value
-    assert len(tag_value(text * 300)) <= 256
+    assert long.startswith("__sha256-") or not text
+    assert len(long) <= 256
 
 
 def test_the_sessions_keep_their_connections(fake: FakeSes, transport: SesTransport) -> None:
@@ -204,6 +210,24 @@ def test_wrong_credentials_are_the_routes_matter(
     assert begun == []
 
 
+@pytest.mark.parametrize(("said", "kind"), [(STS_REFUSES, Kind.REFUSED), (b"<html>", Kind.BLOCKED)])
+def test_whoever_gives_credentials_says_no(
+    fake: FakeSes, clock: HandClock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said: bytes, kind: Kind
+) -> None:
+    """A role that may not be assumed, or a stranger in STS's place: the route's matter; SES is not asked."""
+    (tmp_path / "token").write_text("token")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/mailerd")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", fake.url)
+    fake.state.sts = said
+
+    outcome = send(made(fake, clock).session())
+
+    assert outcome.kind is kind
+    assert fake.mails() == []
+
+
 def test_the_day_that_is_used_up_tells_its_end(fake: FakeSes, session: SesSession) -> None:
     """The route waits and says until when at the latest; that stays the same while it asks again."""
     fake.state.day = 1
@@ -270,7 +294,7 @@ def test_a_request_that_was_cut_short_is_deferred(fake: FakeSes, session: SesSes
 
 
 def test_an_untrusted_certificate_blocks_the_route(
-    clock: HandClock, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+    clock: HandClock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Nothing is handed to a server that cannot prove who it is; with its authority trusted, mail goes."""
     authority = trustme.CA()
@@ -356,6 +380,9 @@ def test_a_region_must_be_known(clock: HandClock, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("AWS_PROFILE", "nobody")
     with pytest.raises(ConfigurationError, match="nobody"):
         SesTransport(Ses(), 1, clock)
+    monkeypatch.delenv("AWS_PROFILE")
+    with pytest.raises(ConfigurationError, match=r"ses: cannot be used: .*eu west"):
+        SesTransport(Ses(region="eu west"), 1, clock)
 
 
 def test_nothing_of_a_mail_gets_into_the_log(

@@ -76,6 +76,7 @@ class State:
     configuration_sets: set[str] = field(default_factory=set)
     verified: set[str] | None = None
     delay: float = 0.0  # before each answer
+    sts: bytes = b""  # what a request for credentials is answered, as a refusal
     cut_early: int = 0  # so many of the next requests are cut off before their body is read
     rules: list[dict[str, Any]] = field(default_factory=list)
 
@@ -292,6 +293,9 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         request = Request(self.command, self.path, headers, body)
         operation = operation_at(self.command, self.path)
+        if self.path == "/":
+            self._say(403, {"Content-Type": "text/xml"}, self.server.fake.state.sts)
+            return
         try:
             answer = self._answer(operation, request)
             problem = ""
