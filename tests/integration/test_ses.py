@@ -119,7 +119,7 @@ def test_a_mail_carries_its_tags_and_comes_back_with_an_id(fake: FakeSes, clock:
     [("user-1_a", "user-1_a"), ("__x", "__X194"), ("Grüße", "__R3LDvMOfZQ"), ("a b", "__YSBi"), ("", "__")],
 )
 def test_a_tag_is_what_ses_takes(text: str, value: str) -> None:
-    """What fits stays readable, anything else is base64url behind ``__``, or a hash where that is too long."""
+    """What fits stays readable; anything else is base64url behind ``__``, or a hash if that is too long."""
     long = tag_value(text * 300)
 
     assert tag_value(text) == value

@@ -94,3 +94,12 @@ def test_a_hand_over_may_take_as_long_as_its_own_time_outs_let_it() -> None:
     until_data = opening + 4 * 1000  # RSET, MAIL, RCPT, DATA
 
     assert LONGEST_STEP + longest_hand_over(config) > 2 * until_data + 3 * 20_000 + opening
+
+
+def test_a_request_to_ses_may_take_as_long_as_its_own_time_outs_let_it() -> None:
+    """To connect to one of several addresses, to write, and to wait for the answer."""
+    ses = {"connect_timeout": 100, "read_timeout": 1000}
+    mail = {"transport": "ses", "from": "a@example.com"}
+
+    assert longest_hand_over(Config.model_validate({"mail": mail, "ses": ses})) > 2 * 100 + 1000
+    assert longest_hand_over(Config.model_validate({"mail": mail})) > 0
