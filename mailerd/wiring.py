@@ -25,7 +25,7 @@ from mailerd.api.server import Server, serve
 from mailerd.board import Death, Slot
 from mailerd.clock import Clock, Stop, SystemClock
 from mailerd.config import Config
-from mailerd.config.model import EVERY_CLIENT, ApiKey
+from mailerd.config.entries import EVERY_CLIENT, ApiKey
 from mailerd.daemon import linux, main, processes
 from mailerd.daemon.gate import Gate
 from mailerd.daemon.roles import Roles

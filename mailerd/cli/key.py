@@ -12,7 +12,7 @@ import secrets
 import click
 
 from mailerd.cli.output import json_option, show_json
-from mailerd.config.model import EVERY_CLIENT
+from mailerd.config.entries import EVERY_CLIENT
 from mailerd.job import is_name
 
 _BYTES = 32

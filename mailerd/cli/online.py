@@ -47,7 +47,7 @@ def exit_code(found: Iterable[Finding]) -> int:
 
 def findings(config: Config) -> Iterator[Finding]:
     """Try everything; what is found, as it is found."""
-    checks = {"redis": _redis, "mail": _mail, "contacts": _contacts, "templates": _templates}
+    checks = {"redis": _redis, "mail": _mail, "dkim": _dkim, "contacts": _contacts, "templates": _templates}
     for about, check in checks.items():
         try:
             for grade, text in check(config):
@@ -115,6 +115,17 @@ def _ses(config: Config) -> Graded:
     else:
         yield Grade.OK, f"{transport.where} takes mail ({said})"
     yield from ((Grade.WARNING, warning) for warning in account.warnings())
+
+
+def _dkim(config: Config) -> Graded:
+    from mailerd.message import Signer
+
+    for key in Signer.of(config.mail).keys:
+        settings = key.settings
+        yield (
+            Grade.OK,
+            f"mail from {settings.domain} is signed ({key.algorithm}, selector {settings.selector})",
+        )
 
 
 def _way_out(config: Config) -> str:

@@ -5,6 +5,7 @@ The configuration: one frozen value, all its problems at once.
 calls ``load``; everybody else is handed the value.
 """
 
+from mailerd.config.entries import Dkim
 from mailerd.config.loading import load
 from mailerd.config.model import (
     Api,
@@ -28,6 +29,7 @@ __all__ = [
     "Config",
     "Contacts",
     "Daemon",
+    "Dkim",
     "Log",
     "Mail",
     "Queue",

@@ -53,6 +53,12 @@ def _ca_file(config: Config) -> Iterator[Problem]:
         yield Problem("smtp.ca_file", f"cannot read {config.smtp.ca_file}")
 
 
+def _dkim_files(config: Config) -> Iterator[Problem]:
+    for number, key in enumerate(config.mail.dkim):
+        if key.key_file and not os.access(key.key_file, os.R_OK):
+            yield Problem(f"mail.dkim.{number}.key_file", f"cannot read {key.key_file}")
+
+
 def _api_host(config: Config) -> Iterator[Problem]:
     api = config.api
     if api.enabled and not api.keys and not api.socket and not is_loopback(api.host):
@@ -77,6 +83,7 @@ _CHECKS: tuple[tuple[set[str], Callable[[Config], Iterator[Problem]]], ...] = (
     ({"mail", "mail.transport", "mail.from"}, _from),
     ({"smtp", "smtp.username", "smtp.password", "smtp.password_file"}, _login),
     ({"smtp.ca_file"}, _ca_file),
+    ({"mail", "mail.dkim"}, _dkim_files),
     ({"api", "api.host", "api.socket", "api.enabled", "api.keys"}, _api_host),
     ({"api", "api.enabled", "api.max_body_mb", "queue", "queue.max_job_mb"}, _body_and_job),
 )

@@ -1,7 +1,8 @@
 """
-The kinds of values that settings have: numbers with bounds, paths, addresses, URLs.
+The kinds of values that settings have: numbers with bounds, paths, addresses, URLs; and what a section is.
 
-Pure; the types from which ``model.py`` is made. A wrong value is told in a sentence that does not repeat it.
+Pure; the types from which ``model.py`` and ``entries.py`` are made. A wrong value is told in a sentence that
+does not repeat it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 from mailerd.config.urls import check_redis_url
 
@@ -96,3 +97,9 @@ WebUrl = Annotated[str, AfterValidator(_web_url)]
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
 ContactUrl = Annotated[SecretStr, AfterValidator(_contact_url)]
 ContactQuery = Annotated[str, AfterValidator(_contact_query)]
+
+
+class Section(BaseModel):
+    """What all sections share: frozen, and no key that nobody knows."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)

@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mailerd.config.entries import ApiKey, Dkim
+from mailerd.config.kinds import Section
 from mailerd.config.model import is_secret
 from mailerd.config.names import suggestion
 from mailerd.errors import Problem
 
+_ENTRIES: dict[tuple[str, str], type[Section]] = {("api", "keys"): ApiKey, ("mail", "dkim"): Dkim}
 _WORDS = {
     "missing": "is missing",
     "int_type": "must be a whole number",
@@ -38,7 +41,8 @@ def problem_of(detail: Any, origins: Mapping[str, str]) -> Problem:
     section, key = ([*map(str, detail["loc"]), ""])[:2]
     path = ".".join(map(str, detail["loc"]))
     if detail["type"] == "extra_forbidden" and len(detail["loc"]) > 2:  # noqa: PLR2004 - section and key
-        return Problem(path, "is nothing that a key has: client_id and sha256")
+        known = ", ".join(_ENTRIES[section, key].model_fields)
+        return Problem(path, f"is nothing that one of {section}.{key} has: {known}")
     if detail["type"] == "extra_forbidden":
         kind = "setting" if key else "section"
         return Problem(path, f"is no {kind}{suggestion(section, key)}")
@@ -48,8 +52,8 @@ def problem_of(detail: Any, origins: Mapping[str, str]) -> Problem:
 
 
 def _may_be_secret(section: str, key: str) -> bool:
-    # Somebody may have put a token where its SHA-256 belongs.
-    return is_secret(section, key) or (section, key) == ("api", "keys")
+    # Somebody may have put a token where its SHA-256 belongs, or a key where its file does.
+    return is_secret(section, key) or (section, key) in _ENTRIES
 
 
 def _sentence(detail: Any, secret: bool) -> str:

@@ -8,12 +8,12 @@ Everybody below the command line is handed a ``Config`` or one of its sections.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import BeforeValidator, Field, SecretStr
 
+from mailerd.config.entries import ApiKeys, DkimKeys
 from mailerd.config.kinds import (
     BareAddress,
     ContactQuery,
@@ -27,53 +27,17 @@ from mailerd.config.kinds import (
     Positive,
     RedisUrl,
     Seconds,
+    Section,
     Span,
     WebUrl,
 )
 from mailerd.config.urls import is_loopback
 
-EVERY_CLIENT = "*"
-
-_CLIENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")
-_SHA256 = re.compile("[0-9a-f]{64}")
 _TLS_PORTS = {"starttls": 587, "implicit": 465, "none": 25}
 
 
 def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
-
-
-def _keys(value: Any) -> Any:
-    # client:sha256,client:sha256
-    if not isinstance(value, str):
-        return value
-    pairs = (pair.partition(":") for pair in value.split(",") if pair.strip())
-    return [{"client_id": client.strip(), "sha256": digest.strip()} for client, _, digest in pairs]
-
-
-def _client_or_all(value: str) -> str:
-    if value != EVERY_CLIENT and not _CLIENT.fullmatch(value):
-        raise ValueError(f'must be a client id, or "{EVERY_CLIENT}" for a key that opens every client\'s')
-    return value
-
-
-def _sha256(value: SecretStr) -> SecretStr:
-    digest = value.get_secret_value().lower()
-    if not _SHA256.fullmatch(digest):
-        raise ValueError("must be the 64 hex digits that mailerd key create prints, not the token itself")
-    return SecretStr(digest)
-
-
-def _all_different(keys: tuple[ApiKey, ...]) -> tuple[ApiKey, ...]:
-    if len({key.sha256.get_secret_value() for key in keys}) < len(keys):
-        raise ValueError("has one sha256 twice: every key needs a token of its own")
-    return keys
-
-
-class Section(BaseModel):
-    """What all sections share: frozen, and no key that nobody knows."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class Daemon(Section):
@@ -120,13 +84,6 @@ class Workers(Section):
     max_memory_mb: Count = 100
 
 
-class ApiKey(Section):
-    """Who may come in: the bearer of the token with this SHA-256 acts for this client, or for every one."""
-
-    client_id: Annotated[str, AfterValidator(_client_or_all)]
-    sha256: Annotated[SecretStr, AfterValidator(_sha256)]
-
-
 class Api(Section):
     """The HTTP door."""
 
@@ -136,7 +93,7 @@ class Api(Section):
     socket: OptionalPath = None
     threads: Annotated[Positive, Field(le=64)] = 4
     max_body_mb: Annotated[Positive, Field(le=512)] = 8
-    keys: Annotated[tuple[ApiKey, ...], BeforeValidator(_keys), AfterValidator(_all_different)] = ()
+    keys: ApiKeys = ()
 
 
 class Contacts(Section):
@@ -164,6 +121,7 @@ class Mail(Section):
     max_age: Seconds = 172_800.0
     retry_delays: Delays = (60.0, 300.0, 900.0, 3600.0, 7200.0, 14_400.0, 28_800.0, 57_600.0)
     outbox: OptionalPath = None
+    dkim: DkimKeys = ()
 
 
 class Smtp(Section):
@@ -242,6 +200,11 @@ class Config(Section):
             warnings.append("redis.embedded is on: redis.url and REDIS_ADDR are not used")
         if self.workers.processes == 0:
             warnings.append("workers.processes is 0: jobs are taken in and nobody works on them here")
+        mail = self.mail
+        if mail.dkim and mail.transport == "ses":
+            warnings.append("mail.dkim is not used: SES writes Date and Message-ID anew, and signs by itself")
+        elif mail.dkim and mail.from_ and not any(key.covers(mail.from_) for key in mail.dkim):
+            warnings.append("mail.dkim has no key for the domain of mail.from: its mail goes unsigned")
         if self.smtp and self.smtp.password and self.smtp.tls == "none" and not is_loopback(self.smtp.host):
             warnings.append("smtp.tls is none: the password goes to the server unencrypted")
         return warnings

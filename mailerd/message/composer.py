@@ -17,6 +17,7 @@ from mailerd.config import Mail
 from mailerd.errors import ConfigurationError, Problem
 from mailerd.message.addresses import mailbox
 from mailerd.message.body import body
+from mailerd.message.dkim import Signer
 from mailerd.message.headers import header, line
 from mailerd.message.rendered import Rendered
 from mailerd.message.settings import MailSettings
@@ -51,12 +52,20 @@ class Composer:
     """
 
     def __init__(
-        self, mail: Mail, settings: MailSettings, *, client_id: str, batch_id: str, template_id: str
+        self,
+        mail: Mail,
+        settings: MailSettings,
+        *,
+        client_id: str,
+        batch_id: str,
+        template_id: str,
+        signer: Signer | None = None,
     ) -> None:
         from_line, from_address = _configured("mail.from", settings.from_ or mail.from_)
         self._client_id = client_id
         self._batch_id = batch_id
         self._domain = message_id_domain(mail, settings)
+        self._signer = (signer or Signer()).on_behalf_of(from_address)
         self._sender = from_address
         if mail.envelope_from:
             self._sender = _configured("mail.envelope_from", mail.envelope_from)[1]
@@ -79,7 +88,7 @@ class Composer:
         addressee = self._redirect_to or recipient
         meant = b"\r\nX-Mailerd-Original-To: " + recipient.encode("ascii") if self._redirect_to else b""
         described, content = body(rendered)
-        head = (
+        lines = (
             self._from,
             addressee.encode("ascii"),
             meant,
@@ -93,7 +102,8 @@ class Composer:
             _each(rendered.headers),
             described,
         )
-        whole = b"".join((*head, b"\r\n", content))
+        head = b"".join(lines)
+        whole = b"".join((self._signer.signatures(head, content, now), head, b"\r\n", content))
         batch, client = self._batch_id, self._client_id
         return Message(self._sender, addressee, whole, identity, batch, client, contact_id)
 
@@ -124,4 +134,5 @@ def _lines(standing: Mapping[str, bytes], settings: MailSettings) -> bytes:
 
 
 def _each(headers: Mapping[str, str]) -> bytes:
-    return b"".join([line(name, value) + b"\r\n" for name, value in headers.items()])
+    # One that is empty for this contact is left out: a header needs a value.
+    return b"".join([line(name, value) + b"\r\n" for name, value in headers.items() if value])

@@ -1,7 +1,7 @@
 """
 Values of headers as bytes, so that no text adds a header of its own.
 
-Pure. Used by ``composer.py``, ``addresses.py`` and ``settings.py``; ``render`` asks how long a line may be.
+Pure. Used by ``composer.py``, ``addresses.py`` and ``settings.py``.
 """
 
 from __future__ import annotations

@@ -21,14 +21,16 @@ import jinja2.nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from mailerd.errors import RenderFailed, TemplateBroken
-from mailerd.message import MailSettings, Rendered
+from mailerd.message import MailSettings, Rendered, fits
 from mailerd.render.css import inline_css
 from mailerd.render.plaintext import derive_text, tidy
 from mailerd.render.source import TemplateSource
 
 _MAX_CHARACTERS = 10 * 1024 * 1024
 _MOST_NAMES = 20
+_HEADER = "mail.toml headers."
 _REFERENCES = re.compile(r"\b(extends|include|import)\b")
+_TAG = re.compile(r"\{[{%#]")
 _SETTINGS = {"from": str, "reply_to": str, "headers": dict, "unknown": str}
 
 Change = Callable[[str, jinja2.Environment], str]
@@ -62,15 +64,27 @@ class Template:
         self._subject = written.get_template("subject.txt")
         self._html = written.get_template("body.html") if "body.html" in files else None
         self._text = self._text_of(files, written)
+        varying = self._compiled({f"{_HEADER}{name}": text for name, text in self.settings.varying.items()})
+        self._headers = {name: varying.get_template(f"{_HEADER}{name}") for name in self.settings.varying}
 
     def render(self, variables: Mapping[str, Any]) -> Rendered:
         """The mail's words for one contact. Raises ``RenderFailed`` naming file and line."""
-        subject = " ".join(self._words(self._subject, variables).split())
+        subject = self._one_line(self._subject, variables)
         if not subject:
             raise RenderFailed(f"template {self._id}/subject.txt: the subject is empty for this contact")
         html = self._words(self._html, variables) if self._html else None
         text = self._words(self._text, variables)
-        return Rendered(subject, tidy(text) if self._derived else text, html)
+        headers = {name: self._header(name, variables) for name in self._headers} if self._headers else {}
+        return Rendered(subject, tidy(text) if self._derived else text, html, headers)
+
+    def _header(self, name: str, variables: Mapping[str, Any]) -> str:
+        value = self._one_line(self._headers[name], variables)
+        if not fits(name, value):
+            raise RenderFailed(f"template {self._id}/{_HEADER}{name}: it is too long for one line")
+        return value
+
+    def _one_line(self, template: jinja2.Template, variables: Mapping[str, Any]) -> str:
+        return " ".join(self._words(template, variables).split())
 
     @property
     def _derived(self) -> bool:
@@ -196,4 +210,8 @@ def _problem(found: Mapping[str, Any]) -> str:
 
 def _arguments(found: Mapping[str, Any]) -> dict[str, Any]:
     # Python keeps ``from`` to itself.
-    return {"from_" if key == "from" else key: value for key, value in found.items()}
+    arguments = {"from_" if key == "from" else key: value for key, value in found.items()}
+    headers = arguments.pop("headers", {})
+    varying = {name: value for name, value in headers.items() if _TAG.search(value)}
+    fixed = {name: value for name, value in headers.items() if name not in varying}
+    return {**arguments, "headers": fixed, "varying": varying}

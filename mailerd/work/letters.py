@@ -14,7 +14,7 @@ from typing import TypeVar
 from mailerd.config import Config
 from mailerd.delivery import Letter, variables_of
 from mailerd.errors import TemplateBroken
-from mailerd.message import Composer, MailSettings, message_id_domain
+from mailerd.message import Composer, MailSettings, Signer, message_id_domain
 from mailerd.outcome import RetryPolicy
 from mailerd.queue.answers import OpenBatch
 from mailerd.queue.ledger import Ledger
@@ -32,11 +32,13 @@ class Letters:
     """
     The letters of the batches that this worker met last.
 
-    Raises ``ConfigurationError`` where an address of ``[mail]`` cannot stand in a mail.
+    Raises ``ConfigurationError`` where an address of ``[mail]`` cannot stand in a mail, or a key of
+    ``mail.dkim`` cannot sign.
     """
 
     def __init__(self, config: Config) -> None:
         self._mail = config.mail
+        self._signer = Signer.of(config.mail)
         self._folder = TemplateFolder(config.templates.path)
         self._templates: OrderedDict[str, Template] = OrderedDict()
         self._letters: OrderedDict[tuple[str, ...], Letter] = OrderedDict()
@@ -94,6 +96,7 @@ class Letters:
             client_id=batch.client_id,
             batch_id=batch.batch_id,
             template_id=opened.template_id,
+            signer=self._signer,
         )
         policy = RetryPolicy(self._mail.retry_delays, self._mail.max_age, unknown == "resend")
         return Letter(template, composer, variables_of(opened.variables_json), policy, batch)

@@ -241,7 +241,7 @@ def test_all_problems_of_all_sources_at_once(place: Place) -> None:
         ("[api]\nmax_body_mb=32", "api.max_body_mb: must be smaller than queue.max_job_mb (32)"),
         ("[[api.keys]]\nclient_id='x'", "api.keys.0.sha256: is missing"),
         ("[[api.keys]]\nclient_id='x'\nsha256='tok-en'", "api.keys.0.sha256: must be the 64 hex digits"),
-        (KEY + "token='x'", "api.keys.0.token: is nothing that a key has"),
+        (KEY + "token='x'", "api.keys.0.token: is nothing that one of api.keys has: client_id, sha256"),
         (KEY + KEY, "api.keys: has one sha256 twice"),
         (KEY.replace("shop", "a b"), "api.keys.0.client_id: must be a client id"),
         ("[api]\nkeys=5", "api.keys: must be a list"),

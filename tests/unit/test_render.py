@@ -133,6 +133,8 @@ def test_files_that_are_no_text_are_named(tmp_path: Path) -> None:
         ({"body_txt": "x", "mail_toml": "unknown = 'maybe'"}, r"welcome/mail\.toml: unknown must be"),
         ({"body_txt": "x", "mail_toml": "[headers]\nX-A = 1"}, r"welcome/mail\.toml: headers: "),
         ({"body_txt": "x", "mail_toml": "[headers]\nBcc = 'a@b.c'"}, r"welcome/mail\.toml: headers: Bcc"),
+        ({"body_txt": "x", "mail_toml": "[headers]\nTo = '{{ a }}'"}, r"welcome/mail\.toml: headers: To"),
+        ({"body_txt": "x", "mail_toml": "[headers]\nX-A = '{{'"}, r"welcome/mail\.toml headers\.X-A line 1"),
     ],
 )  # fmt: skip
 def test_a_broken_template_says_where(files: dict[str, str], says: str) -> None:
@@ -148,6 +150,38 @@ def test_the_settings_come_from_mail_toml() -> None:
 
     assert (settings.from_, settings.reply_to) == ("N <n@b.example>", "r@b.example")
     assert (settings.unknown, dict(settings.headers)) == ("resend", {"X-A": "1"})
+
+
+def test_headers_may_differ_from_contact_to_contact() -> None:
+    """A header of mail.toml with tags is rendered for each contact; one that comes out empty is none."""
+    toml = (
+        '[headers]\nX-A = "1"\nList-Unsubscribe = "<https://e.net/u/{{ token }}>"\n'
+        'X-Vip = "{% if vip %}yes{% endif %}"\n'
+    )
+    template = Template(source(body_txt="x", mail_toml=toml))
+
+    assert dict(template.settings.headers) == {"X-A": "1"}
+    assert template.render({"token": "a&b", "vip": True}).headers == {
+        "List-Unsubscribe": "<https://e.net/u/a&b>",
+        "X-Vip": "yes",
+    }
+    assert template.render({"token": "c", "vip": False}).headers["X-Vip"] == ""
+
+
+@pytest.mark.parametrize(
+    ("token", "says"),
+    [
+        (None, r"welcome/mail\.toml headers\.List-Unsubscribe line 1: 'token' is undefined"),
+        ("x" * 990, r"welcome/mail\.toml headers\.List-Unsubscribe: it is too long for one line"),
+    ],
+)
+def test_a_header_that_cannot_be_made_fails_for_this_contact(token: str | None, says: str) -> None:
+    """A missing variable or an endless one in a header is that contact's failure, and names the header."""
+    toml = '[headers]\nList-Unsubscribe = "<https://e.net/u/{{ token }}>"\n'
+    template = Template(source(body_txt="x", mail_toml=toml))
+
+    with pytest.raises(RenderFailed, match=says):
+        template.render({"token": token} if token else {})
 
 
 # Rendering
