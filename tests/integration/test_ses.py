@@ -210,6 +210,7 @@ def test_wrong_credentials_are_the_routes_matter(
     assert begun == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("said", "kind"), [(STS_REFUSES, Kind.REFUSED), (b"<html>", Kind.BLOCKED)])
 def test_whoever_gives_credentials_says_no(
     fake: FakeSes, clock: HandClock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said: bytes, kind: Kind
@@ -293,6 +294,7 @@ def test_a_request_that_was_cut_short_is_deferred(fake: FakeSes, session: SesSes
     assert send(session).kind is Kind.SENT
 
 
+@pytest.mark.slow
 def test_an_untrusted_certificate_blocks_the_route(
     clock: HandClock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -411,6 +413,7 @@ print("botocore" in sys.modules)
 """
 
 
+@pytest.mark.slow
 def test_boto3_is_imported_only_where_it_is_asked_for() -> None:
     """Another transport does not load it; where it is missing one line says what to install."""
     other = subprocess.check_output(
