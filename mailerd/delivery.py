@@ -34,7 +34,9 @@ EXPIRED = Outcome(Kind.EXPIRED, "expires_at had passed before it was sent")
 NO_HAND_OVER = frozenset({Kind.WITHHELD, Kind.BLOCKED, Kind.REFUSED})
 MAYBE_MAILED = frozenset({Kind.SENT, Kind.UNKNOWN})
 NEVER_CLAIMED = frozenset({Kind.INVALID, Kind.SUPPRESSED})
-NOT_BEGUN = Outcome(Kind.WITHHELD, "the lease was lost, or copies were missing, before the hand-over")
+NOT_BEGUN = Outcome(
+    Kind.WITHHELD, "the lease was lost, copies were missing or the batch was halted before the hand-over"
+)
 
 
 class End(Enum):
@@ -221,8 +223,9 @@ class Delivery:
     ) -> None:
         if isinstance(claims, Halt):
             group.halt = claims
-            if claims is Halt.EXPIRED:
-                group.bookings += [Booking(contact_id, EXPIRED) for contact_id in contact_ids]
+            # They may be claimed, by a try whose answer was lost.
+            outcome = EXPIRED if claims is Halt.EXPIRED else NOT_BEGUN
+            group.bookings += [Booking(contact_id, outcome) for contact_id in contact_ids]
             return
         answers = dict(enumerate(claims))
         group.busy += [contact_ids[index] for index in answers if answers[index].claimed is Claimed.BUSY]

@@ -17,6 +17,7 @@ from mailerd.delivery import End
 from mailerd.message import Message
 from mailerd.outcome import Kind, Outcome
 from mailerd.queue.actions import Actions
+from mailerd.queue.keys import Batch
 from mailerd.queue.model import Action, Effect
 from mailerd.queue.payloads import slice_of
 from mailerd.queue.upkeep import Blame
@@ -219,6 +220,28 @@ def test_a_hundred_blocked_tries_are_no_attempt(office: Office) -> None:
     seconds, _ = bench.client.time()
     assert 55 < due / 1000 - seconds <= 61
     assert bench.upkeep.promote() == 0
+
+
+@pytest.mark.parametrize(("action", "state"), [(Action.PAUSE, "queued"), (Action.CANCEL, "cancelled")])
+def test_nobody_stays_in_the_hand_of_a_worker_whose_batch_was_halted(
+    office: Office, monkeypatch: pytest.MonkeyPatch, action: Action, state: str
+) -> None:
+    """A try to claim them worked and its answer was lost; the next one is told of the operator's word."""
+    bench, man, lookup = office.bench, office.hire(), office.post.lookup
+
+    def claimed_and_halted(contact_ids: Sequence[str]) -> Mapping[str, Contact | Outcome]:
+        man.hands.claim(Batch("shop", "b1", 0), *contact_ids)
+        assert Actions(bench.client, bench.keys).act(action, "shop", "b1") is Effect.DONE
+        return lookup(contact_ids)
+
+    monkeypatch.setattr(office.post, "lookup", claimed_and_halted)
+    bench.push(job(["a", "b"]))
+
+    man.works()
+
+    assert bench.states() == {"a": state, "b": state}
+    assert office.post.got == []
+    bench.assert_conserved()
 
 
 @pytest.mark.covers("mail-3")
