@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import binascii
 import re
+from functools import lru_cache
 
-from mailerd.message.headers import HARD_LINE
+from mailerd.message.headers import HARD_LINE, SOFT_LINE
 from mailerd.message.rendered import Rendered
 
 # Neither quoted-printable nor base64 can produce "=_" (RFC 2045), and text that has it goes as one of these.
@@ -23,47 +24,67 @@ _AFTER = b"\r\n--" + _BOUNDARY + b"--\r\n"
 
 _NEWLINE = re.compile(r"\r\n?")
 _PLAIN = bytes([*b"\t\n", *range(32, 127)])
+_KEPT_LENGTH = 16_000
 # b2a_qp counts a space at the end of a line as one byte and then writes three.
 _TOO_LONG = re.compile(rb"^(.{74,75})(=(?:20|09))$", re.MULTILINE)
 
 
 def body(rendered: Rendered) -> tuple[bytes, bytes]:
     """The headers that describe the body, each with its line end, and the body."""
-    head, text = _part(b"plain", rendered.text)
+    head, text = _part(b"plain", rendered.text, ())
     if rendered.html is None:
         return head, text
-    other, html = _part(b"html", rendered.html)
+    other, html = _part(b"html", rendered.html, rendered.pieces)
     parts = (_BEFORE, head, b"\r\n", text, _BETWEEN, other, b"\r\n", html, _AFTER)
     return _OPENING, b"".join(parts)
 
 
-def _part(kind: bytes, text: str) -> tuple[bytes, bytes]:
-    lines = _NEWLINE.sub("\n", text) if "\r" in text else text
-    raw = (lines if lines.endswith("\n") else lines + "\n").encode("utf-8", "replace")
+def _part(kind: bytes, text: str, pieces: tuple[str, ...]) -> tuple[bytes, bytes]:
+    """Headers and content; ``pieces``, where there are some, are ``text``."""
+    if "\r" in text:
+        text, pieces = _NEWLINE.sub("\n", text), ()
+    if not text.endswith("\n"):
+        text, pieces = text + "\n", (*pieces, "\n") if pieces else ()
+    raw = text.encode("utf-8", "replace")
     if _is_plain(raw):
-        charset, encoding, encoded = b"us-ascii", b"7bit", raw
-    elif (len(raw) - len(lines)) * 10 > len(raw):
-        # Mostly beyond ASCII: base64 is the shorter one, and it needs its lines ended before it (RFC 2045).
+        charset, encoding, encoded = b"us-ascii", b"7bit", raw.replace(b"\n", b"\r\n")
+    elif (len(raw) - len(text)) * 10 > len(raw):
+        # Mostly beyond ASCII: base64 is the shorter one.
         charset, encoding, encoded = b"utf-8", b"base64", _base64(raw.replace(b"\n", b"\r\n"))
     else:
-        charset, encoding, encoded = b"utf-8", b"quoted-printable", _quoted_printable(raw)
+        charset, encoding = b"utf-8", b"quoted-printable"
+        encoded = b"".join(map(_kept, pieces)) if pieces else _quoted_printable(text)
     head = b'Content-Type: text/%b; charset="%b"\r\nContent-Transfer-Encoding: %b\r\n'
-    return head % (kind, charset, encoding), encoded.replace(b"\n", b"\r\n")
+    return head % (kind, charset, encoding), encoded
 
 
 def _is_plain(raw: bytes) -> bool:
-    if raw.translate(None, _PLAIN) or _BOUNDARY in raw:
+    if not raw.isascii() or raw.translate(None, _PLAIN) or _BOUNDARY in raw:
         return False
     return len(max(raw.split(b"\n"), key=len)) <= HARD_LINE
 
 
 def _base64(raw: bytes) -> bytes:
     encoded = binascii.b2a_base64(raw, newline=False)
-    return b"".join([encoded[start : start + 76] + b"\n" for start in range(0, len(encoded), 76)])
+    return b"".join([encoded[start : start + 76] + b"\r\n" for start in range(0, len(encoded), 76)])
 
 
-def _quoted_printable(raw: bytes) -> bytes:
-    encoded = binascii.b2a_qp(raw, istext=True)
+# Most pieces are the template's own and the same in every mail. 512 of the longest would be 20 MB.
+@lru_cache(maxsize=512)
+def _remembered(piece: str) -> bytes:
+    return _quoted_printable(piece)
+
+
+def _kept(piece: str) -> bytes:
+    return _remembered(piece) if len(piece) <= _KEPT_LENGTH else _quoted_printable(piece)
+
+
+def _quoted_printable(text: str) -> bytes:
+    """In lines of its own: what does not end with a line end is followed by a soft one."""
+    encoded = binascii.b2a_qp(text.encode("utf-8", "replace"), istext=True)
     if b"=20\n" in encoded or b"=09\n" in encoded:
-        return _TOO_LONG.sub(rb"\1=\n\2", encoded)
-    return encoded
+        encoded = _TOO_LONG.sub(rb"\1=\n\2", encoded)
+    if text and not text.endswith("\n"):
+        full = len(encoded) - encoded.rfind(b"\n") > SOFT_LINE
+        encoded = encoded[:-1] + b"=\n" + encoded[-1:] + b"=\n" if full else encoded + b"=\n"
+    return encoded.replace(b"\n", b"\r\n")

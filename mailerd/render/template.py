@@ -72,10 +72,11 @@ class Template:
         subject = self._one_line(self._subject, variables)
         if not subject:
             raise RenderFailed(f"template {self._id}/subject.txt: the subject is empty for this contact")
-        html = self._words(self._html, variables) if self._html else None
+        pieces = self._pieces(self._html, variables) if self._html else []
+        html = "".join(pieces) if self._html else None
         text = self._words(self._text, variables)
         headers = {name: self._header(name, variables) for name in self._headers} if self._headers else {}
-        return Rendered(subject, tidy(text) if self._derived else text, html, headers)
+        return Rendered(subject, tidy(text) if self._derived else text, html, headers, tuple(pieces))
 
     def _header(self, name: str, variables: Mapping[str, Any]) -> str:
         value = self._one_line(self._headers[name], variables)
@@ -147,6 +148,9 @@ class Template:
             raise TemplateBroken(f"template {self._id}/{name}: its CSS cannot be inlined: {error}") from None
 
     def _words(self, template: jinja2.Template, variables: Mapping[str, Any]) -> str:
+        return "".join(self._pieces(template, variables))
+
+    def _pieces(self, template: jinja2.Template, variables: Mapping[str, Any]) -> list[str]:
         written: list[str] = []
         size = 0
         try:
@@ -164,7 +168,7 @@ class Template:
             raise RenderFailed(f"template {self._place(error, template)}: {error}") from None
         if size > _MAX_CHARACTERS:
             raise RenderFailed(f"template {self._id}/{template.name} makes more than 10 MB for this contact")
-        return "".join(written)
+        return written
 
     def _place(self, error: Exception, template: jinja2.Template) -> str:
         own = f"{self._id}/"
