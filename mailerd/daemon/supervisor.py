@@ -80,7 +80,9 @@ class Supervisor:
 
     def _prepared(self, config: Config) -> Work:
         work = self._roles.prepare(config)
-        # What is alive now is shared by all workers for as long as none of them touches it.
+        # What is alive now is shared by all workers for as long as none of them touches it. What was alive at
+        # the last reload and is so no more must not stay frozen for ever.
+        gc.unfreeze()
         gc.collect()
         gc.freeze()
         return work

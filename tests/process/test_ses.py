@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -122,3 +123,19 @@ def test_over_the_rate_nobody_loses_an_attempt(start: Start, project: Project, f
     assert fake.recipients() == Counter(map(address, contacts))
     assert set(fake.problems()) == {"TooManyRequestsException"}
     assert fake.most_in_a_second() <= 20
+
+
+@pytest.mark.slow
+def test_reloads_cost_no_memory(start: Start, project: Project, fake: FakeSes) -> None:
+    """What an earlier configuration had prepared, some 10 MB with boto3, goes with the next reload."""
+    project.contacts(1)
+    daemon = start(workers={"processes": 1})
+    used = []
+    for _ in range(6):
+        mark = len(daemon.log)
+        daemon.signal(signal.SIGHUP)
+        daemon.wait_for_line("Worker started", 30, mark)
+        used.append(daemon.supervisor().memory_info().rss / 2**20)
+
+    assert used[-1] - used[2] < 15, used
+    assert daemon.term() == 0
