@@ -36,7 +36,8 @@ def line(name: str, text: str) -> bytes:
 
     Folding a List-Unsubscribe broke other people's DKIM. Plain text must fit a line: see ``fits``.
     """
-    return f"{name}: ".encode() + (text.encode() if is_plain(text) else encoded_words(text))
+    value = text.strip()
+    return f"{name}: ".encode() + (value.encode() if is_plain(value) else encoded_words(value))
 
 
 def fits(name: str, text: str) -> bool:
