@@ -1,15 +1,15 @@
 """
-mailerd's Debian package, of this version and of the next: built in the container that it is for, handled by dpkg.
+mailerd's Debian package, of this version and of the next, built and handled in the container that it is for.
 
 Everything happens with the network off.
 """
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import tomllib
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from rigs.container import Container
@@ -32,21 +32,28 @@ class Package(Service):
         self.version = f"{version}+py{release.python}"
         self.next_version = f"{before}.{int(last) + 1}+py{release.python}"
         shutil.copytree(release.wheels, container.path(_WHEELS))
-        with ThreadPoolExecutor() as pool:
-            list(pool.map(self._build, (self.version, self.next_version)))
+        self._build()
+        self._relabel()
 
-    def _build(self, version: str) -> None:
-        """By the one command, in a checkout whose project has that version."""
-        folder = f"/root/{version}"
-        copy = self.container.path(folder)
+    def _build(self) -> None:
+        """By the one command."""
+        copy = self.container.path("/root/mailerd")
         copy.mkdir()
-        for name in ("README.md", "config.example.toml", "mailerd", "systemd"):
+        for name in ("README.md", "pyproject.toml", "config.example.toml", "mailerd", "systemd"):
             subprocess.run(["cp", "-r", str(CHECKOUT / name), str(copy)], check=True)
-        project, number = (CHECKOUT / "pyproject.toml").read_text(), version.partition("+")[0]
-        ours = self.version.partition("+")[0]
-        (copy / "pyproject.toml").write_text(project.replace(f'version = "{ours}"', f'version = "{number}"'))
-        command = f"cd {folder} && {_ENVIRONMENT} systemd/build-deb --output {_BUILT}"
-        self.container.run("sh", "-c", command, timeout=300)
+        self.shell(f"cd /root/mailerd && {_ENVIRONMENT} systemd/build-deb --output {_BUILT}")
+
+    def _relabel(self) -> None:
+        """The next version is this one under the next number, since a second build would take long."""
+        ours, theirs = (version.partition("+")[0] for version in (self.version, self.next_version))
+        site = "usr/lib/mailerd/venv/lib/python3.*/site-packages"
+        self.shell(f"""
+            set -e
+            dpkg-deb -R {self.file(self.version)} /root/next && cd /root/next
+            mv {site}/mailerd-{ours}.dist-info $(echo {site})/mailerd-{theirs}.dist-info
+            sed -i 's/{re.escape(ours)}/{theirs}/g' DEBIAN/* usr/lib/mailerd/venv/bin/mailerd \
+                {site}/mailerd-{theirs}.dist-info/METADATA
+            dpkg-deb --root-owner-group -Znone -b /root/next {_BUILT} && rm -r /root/next""")
 
     def file(self, version: str) -> str:
         """Where the package lies, in the container."""
@@ -62,7 +69,7 @@ class Package(Service):
 
     def shell(self, command: str, *, check: bool = True) -> str:
         """What a line of an administrator's prints."""
-        return self.container.run("sh", "-c", command, check=check, timeout=180)
+        return self.container.run("sh", "-c", command, check=check, timeout=300)
 
     def dpkg(self, *arguments: str, check: bool = True) -> str:
         """What dpkg says."""
