@@ -10,6 +10,7 @@ the janitor knows who was handed over and who was not.
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -231,11 +232,12 @@ class Delivery:
         group.busy += [contact_ids[index] for index in answers if answers[index].claimed is Claimed.BUSY]
         claimed = [index for index in answers if answers[index].claimed is Claimed.CLAIMED]
         delivered = self._deliver_all(group, contact_ids, claimed)
+        chance = random.random()  # noqa: S311 - it only spreads the pauses
         for index, (outcome, seconds) in zip(claimed, delivered, strict=True):
             if outcome.kind not in NO_HAND_OVER:
                 self._slot.tally.handed_over(seconds)
             answer = answers[index]
-            booked, delay = work.letter.policy.after(outcome, answer.attempts, answer.age)
+            booked, delay = work.letter.policy.after(outcome, answer.attempts, answer.age, chance)
             group.bookings.append(Booking(contact_ids[index], booked, delay))
             group.withheld |= outcome.kind is Kind.WITHHELD
             if outcome.kind in OUT_OF_ORDER:

@@ -28,6 +28,9 @@ class State(StrEnum):
     DISCARDED = "discarded"
 
 
+# The part of a pause between two attempts that chance takes away at most.
+SPREAD = 0.05
+
 OPEN = frozenset({State.QUEUED, State.SENDING, State.DEFERRED})
 FINAL = frozenset(State) - OPEN - {State.UNKNOWN}
 
@@ -55,11 +58,13 @@ class Outcome:
 
     ``reason`` is never empty and is what users read: the server's own words where there are any, on one
     line, without the recipient's address. ``provider_id`` is the id that the transport's server gave.
+    ``wait``: whom the server puts off for long need not be tried sooner (seconds).
     """
 
     kind: Kind
     reason: str
     provider_id: str = ""
+    wait: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.reason:
@@ -71,7 +76,8 @@ class RetryPolicy:
     """
     What follows from an outcome. All times in seconds.
 
-    ``delays``: the pause after the first, second, ... deferral, the last one for all further ones.
+    ``delays``: the pause after the first, second, ... deferral, the last one for all further ones; each is
+    shortened by up to a twentieth, so that those who were deferred in one moment do not all come back in one.
     ``max_age``: how long after its first deferral a recipient is still tried. ``resend``: those whose answer
     was lost are sent again, under the same Message-ID, instead of being held for somebody to look at.
     """
@@ -80,17 +86,18 @@ class RetryPolicy:
     max_age: float
     resend: bool
 
-    def after(self, outcome: Outcome, attempts: int, age: float) -> tuple[Outcome, float]:
+    def after(self, outcome: Outcome, attempts: int, age: float, chance: float) -> tuple[Outcome, float]:
         """
         What is to be booked, and when a deferred recipient is due again.
 
-        ``attempts`` before this one; ``age`` since the first deferral, 0 if there was none.
+        ``attempts`` before this one; ``age`` since the first deferral, 0 if there was none. ``chance``, from
+        0 to 1, shortens the pause; recipients with the same one share a job.
         """
         if outcome.kind is Kind.UNKNOWN and self.resend:
             outcome = Outcome(Kind.DEFERRED, f"sent again, as mail.unknown says: {outcome.reason}")
         if outcome.kind is not Kind.DEFERRED:
             return outcome, 0.0
-        delay = self.delays[min(attempts, len(self.delays) - 1)]
+        delay = max(self.delays[min(attempts, len(self.delays) - 1)], outcome.wait)
         if age + delay > self.max_age:
             return Outcome(Kind.EXPIRED, f"given up after {attempts + 1} attempts: {outcome.reason}"), 0.0
-        return outcome, delay
+        return outcome, max(delay * (1 - SPREAD * chance), outcome.wait)

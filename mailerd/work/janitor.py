@@ -170,5 +170,5 @@ def _answered(incarnation: str, group: GroupRemains, bookings: list[Booking]) ->
 def booking_for(recipient: RecipientRemains, policy: RetryPolicy) -> Booking:
     """What is to be booked for a recipient that was in a dead worker's hand."""
     outcome = NEVER_BEGUN if recipient.phase is Phase.CLAIMED else recipient.outcome or NO_ANSWER
-    booked, delay = policy.after(outcome, 0, 0.0)
+    booked, delay = policy.after(outcome, 0, 0.0, chance=0.0)
     return Booking(recipient.contact_id, booked, delay)
