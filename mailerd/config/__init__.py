@@ -5,7 +5,7 @@ The configuration: one frozen value, all its problems at once.
 calls ``load``; everybody else is handed the value.
 """
 
-from mailerd.config.entries import Dkim
+from mailerd.config.entries import Dkim, SmtpReply
 from mailerd.config.loading import load
 from mailerd.config.model import (
     Api,
@@ -36,6 +36,7 @@ __all__ = [
     "Redis",
     "Ses",
     "Smtp",
+    "SmtpReply",
     "Templates",
     "Workers",
     "load",

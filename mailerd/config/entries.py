@@ -1,5 +1,5 @@
 """
-The settings that are lists of tables: ``[[api.keys]]`` and ``[[mail.dkim]]``.
+The settings that are lists of tables: ``[[api.keys]]``, ``[[mail.dkim]]`` and ``[[smtp.replies]]``.
 
 Pure. Each is also one line in a variable or a credential, since these have no tables. Used by ``model.py``,
 and by whoever is handed an entry.
@@ -7,18 +7,21 @@ and by whoever is handed an entry.
 
 from __future__ import annotations
 
+import json
 import re
 from email.utils import parseaddr
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
-from mailerd.config.kinds import OptionalPath, Section
+from mailerd.config.kinds import OptionalPath, Seconds, Section
 
 EVERY_CLIENT = "*"
 
 _CLIENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")
 _SHA256 = re.compile("[0-9a-f]{64}")
+_CODE = re.compile(r"[45]\d{0,2}")
+_ENHANCED = re.compile(r"[45](\.\d{1,3}){0,2}")
 _NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9])?)*")
 
 
@@ -58,6 +61,30 @@ def _dkim_keys(value: Any) -> Any:
     return [dict(zip(names, map(str.strip, entry), strict=False)) for entry in entries]
 
 
+def _replies(value: Any) -> Any:
+    # A text may have any character in it; so the one line is JSON.
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value or "[]")
+    except ValueError:
+        example = '[{"code": 550, "text": "relay access denied", "means": "route"}]'
+        raise ValueError(f"must be JSON on one line: {example}") from None
+
+
+def _code(value: Any) -> Any:
+    code = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(code, str) or (code and not _CODE.fullmatch(code)):
+        raise ValueError("must be a code that refuses, such as 550, or its beginning: 55 or 5")
+    return code
+
+
+def _enhanced(value: Any) -> Any:
+    if not isinstance(value, str) or (value and not _ENHANCED.fullmatch(value)):
+        raise ValueError('must be an enhanced code that refuses, such as "5.7.1", or its beginning: "5.7"')
+    return value
+
+
 def _dns_name(value: str) -> str:
     name = value.lower().rstrip(".")
     if not _NAME.fullmatch(name):
@@ -95,5 +122,36 @@ class Dkim(Section):
         return f".{domain}".endswith(f".{self.domain}")
 
 
+class SmtpReply(Section):
+    """
+    What a server's refusal means here: a row that fits it comes before what mailerd knows of itself.
+
+    It fits where all hold that are given: the beginning of the code, that of the enhanced code, and a text
+    that stands somewhere in the reply, in capital or small letters.
+    """
+
+    code: Annotated[str, BeforeValidator(_code)] = ""
+    enhanced: Annotated[str, BeforeValidator(_enhanced)] = ""
+    text: Annotated[str, Field(max_length=200)] = ""
+    means: Literal["deferred", "failed", "throttle", "quota", "route", "outage"]
+    wait: Seconds = 0.0
+
+    @model_validator(mode="after")
+    def _fits_something(self) -> SmtpReply:
+        if not (self.code or self.enhanced or self.text.strip()):
+            raise ValueError("needs a code, an enhanced code or a text to know the reply by")
+        if self.code and self.enhanced and self.code[0] != self.enhanced[0]:
+            raise ValueError("fits nothing: code and enhanced begin with the same digit")
+        if self.wait and self.means != "deferred":
+            raise ValueError('has a wait, which is for means = "deferred" only')
+        return self
+
+    def __str__(self) -> str:
+        """On one line, for people."""
+        words = filter(None, (self.code, self.enhanced, self.text and f'"{self.text}"'))
+        return f"{' '.join(words)}: {self.means}" + (f", {self.wait:g} s" if self.wait else "")
+
+
 ApiKeys = Annotated[tuple[ApiKey, ...], BeforeValidator(_api_keys), AfterValidator(_all_different)]
 DkimKeys = Annotated[tuple[Dkim, ...], BeforeValidator(_dkim_keys)]
+SmtpReplies = Annotated[tuple[SmtpReply, ...], BeforeValidator(_replies)]

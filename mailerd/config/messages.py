@@ -9,13 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mailerd.config.entries import ApiKey, Dkim
+from mailerd.config.entries import ApiKey, Dkim, SmtpReply
 from mailerd.config.kinds import Section
 from mailerd.config.model import is_secret
 from mailerd.config.names import suggestion
 from mailerd.errors import Problem
 
-_ENTRIES: dict[tuple[str, str], type[Section]] = {("api", "keys"): ApiKey, ("mail", "dkim"): Dkim}
+_ENTRIES: dict[tuple[str, str], type[Section]] = {
+    ("api", "keys"): ApiKey,
+    ("mail", "dkim"): Dkim,
+    ("smtp", "replies"): SmtpReply,
+}
+_SECRET_ENTRIES = {("api", "keys"), ("mail", "dkim")}
 _WORDS = {
     "missing": "is missing",
     "int_type": "must be a whole number",
@@ -31,6 +36,7 @@ _WORDS = {
     "tuple_type": "must be a list",
     "model_type": "must be a section",
     "string_too_short": "must not be empty",
+    "string_too_long": "must be shorter",
     "too_short": "must not be empty",
     "string_pattern_mismatch": "must be 1 to 64 of A-Z a-z 0-9 . _ : - and begin with a letter or digit",
 }
@@ -53,7 +59,7 @@ def problem_of(detail: Any, origins: Mapping[str, str]) -> Problem:
 
 def _may_be_secret(section: str, key: str) -> bool:
     # Somebody may have put a token where its SHA-256 belongs, or a key where its file does.
-    return is_secret(section, key) or (section, key) in _ENTRIES
+    return is_secret(section, key) or (section, key) in _SECRET_ENTRIES
 
 
 def _sentence(detail: Any, secret: bool) -> str:

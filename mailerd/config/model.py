@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr
 
-from mailerd.config.entries import ApiKeys, DkimKeys
+from mailerd.config.entries import ApiKeys, DkimKeys, SmtpReplies
 from mailerd.config.kinds import (
     BareAddress,
     ContactQuery,
@@ -141,6 +141,7 @@ class Smtp(Section):
     connect_timeout: Span = 30.0
     command_timeout: Span = 300.0
     data_timeout: Span = 600.0
+    replies: SmtpReplies = ()
 
 
 class Ses(Section):

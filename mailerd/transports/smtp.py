@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import ssl
+from dataclasses import replace
 from enum import IntEnum
 
 from mailerd.config import Smtp
@@ -16,7 +17,7 @@ from mailerd.errors import ConfigurationError, Problem
 from mailerd.message import Message
 from mailerd.outcome import Kind, Outcome
 from mailerd.transports.connection import Connection, ConnectionCut, LoginRefused, RouteDown
-from mailerd.transports.replies import TRY_ELSEWHERE, Reply, accepted, reason, refused
+from mailerd.transports.replies import TRY_ELSEWHERE, At, Reply, ReplyTable, accepted, reason
 from mailerd.transports.session import Begin
 
 log = logging.getLogger(__name__)
@@ -47,11 +48,12 @@ class SmtpTransport:
             problem = f"holds no certificates that can be used: {error.strerror or error}"
             raise ConfigurationError([Problem("smtp.ca_file", problem)]) from None
 
+        self._table = ReplyTable(settings.replies)
         self._suspects: set[str] = set()
 
     def session(self) -> SmtpSession:
         """See ``Transport``."""
-        return SmtpSession(self._settings, self._tls, self._suspects)
+        return SmtpSession(self._settings, self._tls, self._table, self._suspects)
 
     def trouble(self) -> str:
         """See ``Transport``: connects, secures the connection, logs in and says goodbye."""
@@ -72,9 +74,10 @@ class SmtpSession:
     earlier try; shared by all sessions of the transport.
     """
 
-    def __init__(self, settings: Smtp, tls: ssl.SSLContext, suspects: set[str]) -> None:
+    def __init__(self, settings: Smtp, tls: ssl.SSLContext, table: ReplyTable, suspects: set[str]) -> None:
         self._settings = settings
         self._tls = tls
+        self._table = table
         self._suspects = suspects
         self._connection: Connection | None = None
         self._aborted = False
@@ -118,7 +121,7 @@ class SmtpSession:
             connection = self._connected()
         except RouteDown as error:
             return self._down(error), None
-        hand_over = HandOver(connection, message)
+        hand_over = HandOver(connection, message, self._table)
         try:
             outcome = hand_over.run(begin)
         except ConnectionCut as cut:
@@ -178,11 +181,12 @@ class SmtpSession:
 class HandOver:
     """One mail's conversation. ``stage`` tells how far it got; ``closing``, that the server ends it there."""
 
-    def __init__(self, connection: Connection, message: Message) -> None:
+    def __init__(self, connection: Connection, message: Message, table: ReplyTable) -> None:
         self.stage = Stage.ENVELOPE
         self.closing = False
         self._connection = connection
         self._message = message
+        self._table = table
 
     def run(self, begin: Begin) -> Outcome:
         """Envelope, ``begin``, mail. Raises ``ConnectionCut``."""
@@ -205,12 +209,9 @@ class HandOver:
         connection.mails += 1
         sender = connection.ask(f"MAIL FROM:<{self._message.sender}>")
         if not sender.positive:
-            # No word of the recipient yet: the next mail would fare the same.
-            said = reason(self._usable(sender), self._message)
-            return Outcome(
-                Kind.BLOCKED if sender.code < 500 else Kind.REFUSED,  # noqa: PLR2004 - RFC 5321 4.2.1
-                f"{connection.where} refused the sender: {said}; see mail.from and mail.envelope_from",
-            )
+            no = self._table.refused(self._usable(sender), self._message, At.SENDER)
+            what = f"{connection.where} refused the sender: {no.reason}; see mail.from and mail.envelope_from"
+            return replace(no, reason=what)
         self.stage = Stage.RECIPIENT
         recipient = connection.ask(f"RCPT TO:<{self._message.recipient}>")
         return None if recipient.positive else self._refused(recipient)
@@ -229,10 +230,10 @@ class HandOver:
             return accepted(reply, self._message)
         if not reply.negative:
             raise ConnectionCut(f"no SMTP reply: {reply}")
-        return refused(reply, self._message)
+        return self._table.refused(reply, self._message, At.MAIL)
 
     def _refused(self, reply: Reply) -> Outcome:
-        return refused(self._usable(reply), self._message)
+        return self._table.refused(self._usable(reply), self._message, At.RECIPIENT)
 
     def _usable(self, reply: Reply) -> Reply:
         if reply.code in TRY_ELSEWHERE:
