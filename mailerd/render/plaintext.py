@@ -39,15 +39,16 @@ def derive_text(source: str, environment: Environment) -> str:
 
 def tidy(text: str) -> str:
     """A rendered text with its breaks in place: lines and paragraphs, never more than one empty line."""
-    paragraphs = []
-    for paragraph in text.split(_PARAGRAPH):
-        lines = [line.strip() for line in paragraph.split(_LINE)]
-        if said := "\n".join([line for line in lines if line]):
-            paragraphs.append(said)
-    tidied = "\n\n".join(paragraphs)
+    paragraphs = (_lines(each) if _LINE in each else each.strip() for each in text.split(_PARAGRAPH))
+    tidied = "\n\n".join([paragraph for paragraph in paragraphs if paragraph])
     while "  " in tidied:
         tidied = tidied.replace("  ", " ")
     return tidied + "\n"
+
+
+def _lines(paragraph: str) -> str:
+    lines = [line.strip() for line in paragraph.split(_LINE)]
+    return "\n".join([line for line in lines if line])
 
 
 class _Writer:

@@ -13,6 +13,7 @@ import tomllib
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import jinja2
@@ -27,6 +28,8 @@ from mailerd.render.plaintext import derive_text, tidy
 from mailerd.render.source import TemplateSource
 
 _MAX_CHARACTERS = 10 * 1024 * 1024
+_SOME = 256  # pieces between two looks at the size
+_OF_ANY_DICT = frozenset(dir(dict))
 _MOST_NAMES = 20
 _HEADER = "mail.toml headers."
 _REFERENCES = re.compile(r"\b(extends|include|import)\b")
@@ -46,7 +49,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         """See ``Environment.getattr``."""
-        if type(obj) is dict and attribute in obj and not hasattr(dict, attribute):
+        if type(obj) is dict and attribute in obj and attribute not in _OF_ANY_DICT:
             return obj[attribute]
         return super().getattr(obj, attribute)
 
@@ -154,11 +157,10 @@ class Template:
         written: list[str] = []
         size = 0
         try:
-            for part in template.generate(variables):
-                written.append(part)
-                size += len(part)
-                if size > _MAX_CHARACTERS:
-                    break
+            stream = template.generate(variables)
+            while size <= _MAX_CHARACTERS and (some := list(islice(stream, _SOME))):
+                written += some
+                size += sum(map(len, some))
         except jinja2.UndefinedError as error:
             known = _several(sorted(variables))
             raise RenderFailed(

@@ -4,7 +4,7 @@ What one personalised mail costs a worker in CPU time, beside what it costs the 
     python tests/bench/mail_cpu.py [--mails 4000] [--rounds 3] [--dkim rsa|ed25519] [--json FILE] [--quick]
 
 Each round sends one batch through the real daemon (one worker, four connections, contacts in SQLite, the
-ledger in Valkey) to Postfix's smtp-sink on the loopback, and then some of these mails as a script does: Jinja2,
+ledger in Valkey) to Postfix's smtp-sink on the loopback, and then some of them as a script does: Jinja2,
 ``EmailMessage`` and one kept smtplib connection, without queue, contacts and ledger; once with the CSS left
 in the head, once with it inlined into each mail, as ours is. CPU is user + system of the process that sends.
 A loop of fixed work beside it tells how slow the machine was in that round. Needs what the tests need, and
