@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from chaos.model.state import World, bury_process
+from chaos.model.names import bury_process
+from chaos.model.state import World
 
 Fault = tuple[str, str, Callable[[World], str | None]]
 

@@ -28,22 +28,17 @@ _HOLD = (
     Case("a fault, groups of two", slice=2, connections=2, faults=ALL),
     Case("two faults, one worker", ALONE, workers=1, faults=ALL, most_faults=2),
     Case("a fault and a cancelling", ALONE, faults=ALL, words=("cancel",)),
-    Case("a fault and a pause", ALONE, faults=(*LIVE, "crash"), words=PAUSE),
+    Case("a fault and a pause", ALONE, faults=("stall", "stop"), words=PAUSE),
+    Case("a lost answer, a pause and a cancelling", ALONE, faults=("lose",), words=(*PAUSE, "cancel")),
     Case("poison and its revival", ALONE, max_deaths=1, faults=("crash",), words=("reopen", "revive")),
     Case("refused and tried again", faults=("failed",), words=("retry",)),
 )
 _RESEND = (
     Case("a fault, slices", faults=ALL),
     Case("a fault, groups of two", slice=2, connections=2, faults=ALL),
-    Case(
-        "two faults, one worker",
-        ALONE,
-        workers=1,
-        faults=("crash", "stall", "unanswered", "blocked"),
-        most_faults=2,
-    ),
-    Case("a fault and a cancelling", ALONE, faults=("crash", "vanish", "unanswered"), words=("cancel",)),
-    Case("a fault and a pause", ALONE, faults=("crash",), words=PAUSE),
+    Case("two faults, one worker", ALONE, workers=1, faults=("vanish", "stall", *ANSWERS), most_faults=2),
+    Case("a fault and a cancelling", ALONE, faults=("vanish", "lose", "unanswered"), words=("cancel",)),
+    Case("a lost answer and a pause", ALONE, faults=("lose",), words=PAUSE),
 )
 
 

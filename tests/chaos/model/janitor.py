@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from chaos.model import lists, rows
+from chaos.model.hand_over import RELEASED, bookings_of
 from chaos.model.state import Remains, World, put
-from chaos.model.worker import RELEASED, bookings_of
 
 Chore = tuple[str, str, Callable[[World], str | None]]
 

@@ -7,16 +7,8 @@ janitor and the adversary; none of them moves a job in another way.
 
 from __future__ import annotations
 
-from chaos.model.state import (
-    TICKET,
-    Incarnation,
-    World,
-    note,
-    noted,
-    put,
-    retire,
-    without,
-)
+from chaos.model.names import retire
+from chaos.model.state import TICKET, Incarnation, World, note, noted, put, without
 
 
 def refused(world: World, inc: int) -> bool:

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from chaos.model import lists, rows, worker
+from chaos.model import hand_over, lists, rows, worker
 from chaos.model.adversary import faults
 from chaos.model.janitor import chores
-from chaos.model.state import Case, Moment, Worker, World, canonical, put
+from chaos.model.names import canonical
+from chaos.model.state import Case, Moment, Worker, World, put
 
 
 class Move(NamedTuple):
@@ -53,7 +54,7 @@ def offers(world: World) -> Iterator[Offer]:
 def _of_worker(world: World, n: int) -> Iterator[Offer]:
     me, name = world.workers[n], f"worker {n}:"
     if me.at == "hand":
-        for words, fault, do in worker.hand_over(world, n):
+        for words, fault, do in hand_over.next_for(world, n):
             if not fault:
                 yield f"{name} {words}", "work", do  # type: ignore[misc]
             elif world.faults and fault in world.case.faults:
@@ -131,13 +132,13 @@ def _hurry(world: World) -> None:
         while _hurried(world, n, world.workers[n]):
             pass
         me = world.workers[n]
-        if me.board and me.at != "hand":
+        if me.board.strip("-") and me.at != "hand":
             world.worker(n, board="-" * len(me.board))
 
 
 def _hurried(world: World, n: int, me: Worker) -> bool:
     if me.at == "hand" and me.sure:
-        next(do for _, fault, do in worker.hand_over(world, n) if not fault)(world)
+        next(do for _, fault, do in hand_over.next_for(world, n) if not fault)(world)
         return True
     alone = (
         me.at == "register" or (me.at == "finish" and not me.busy) or (me.at == "open" and not world.words)

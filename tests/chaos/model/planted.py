@@ -77,6 +77,10 @@ PLANTED = [
     Planted(
         "released without a small job", _case("crash", jobs=ALONE), "in no job that anybody will come to"
     ),
+    # A claim whose answer was lost is left as it is when the next try finds the batch halted.
+    Planted(
+        "released when halted", _case("lose", jobs=ALONE, words=("pause", "resume", "cancel")), "in no job"
+    ),
     # Whoever is deferred or released after the batch was cancelled waits for a job that nobody works on.
     Planted("mark forgets the cancelling", _case("blocked", jobs=ALONE, words=("cancel",)), "in no job"),
     # A cancelling does not wait for whoever is in somebody's hand.

@@ -3,7 +3,7 @@ One moment of the model: what Redis holds, what each worker knows and has on its
 
 One batch, its jobs, two workers, and every incarnation that anybody still remembers. A moment is kept as a
 tuple; ``World`` is the same opened for one step. Knows no steps: ``lists`` and ``rows`` are the scripts,
-``worker``, ``janitor`` and ``adversary`` call them.
+which ``worker``, ``hand_over``, ``janitor`` and ``adversary`` call.
 
 A payload is its text: ``J0`` a job, ``T`` the batch's ticket, ``S01`` a slice, ``R1`` a retry's small job. A
 row is its letter and whose it is: ``q``, ``c1``, ``u2``; ``Q`` was opened again by a retried dead letter;
@@ -12,7 +12,6 @@ row is its letter and whose it is: ``q``, ``c1``, ``u2``; ``Q`` was opened again
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
@@ -255,51 +254,3 @@ def note(pairs: tuple[tuple[str, int], ...], name: str, value: int | None) -> tu
 def payload_of(kind: str, contacts: Sequence[int]) -> str:
     """A slice or a small job for these contacts; '' for none."""
     return kind + "".join(map(str, sorted(contacts))) if contacts else ""
-
-
-def bury_process(world: World, number: int, *, board: bool) -> None:
-    """A worker's process is over and its place is filled anew; its incarnation is one of the dead."""
-    old = world.workers[number]
-    dead = retire(world, number)
-    if dead is not None and board:
-        world.remains = (*world.remains, Remains(dead, old.group if old.board else (), old.board))
-    world.worker(number, **Worker()._asdict())
-
-
-def retire(world: World, number: int) -> int | None:
-    """Move a worker's incarnation among the dead; its number there."""
-    old = world.incs[number]
-    if not old.known:
-        return None
-    dead = len(world.incs)
-    world.incs = (*put(world.incs, number, Incarnation()), old)
-    world.rename({number: str(dead)})
-    return dead
-
-
-def canonical(world: World) -> Moment:
-    """The moment, the same for all that differ only in which worker is which, or in who is over."""
-    if len(world.incs) > world.case.workers:
-        _forget_the_dead(world)
-    if world.case.workers == 2 and (world.workers[0], world.incs[0]) > (world.workers[1], world.incs[1]):
-        world.workers = world.workers[::-1]
-        world.incs = (world.incs[1], world.incs[0], *world.incs[2:])
-        world.rename({0: "1", 1: "0"})
-    return freeze(world)
-
-
-def _forget_the_dead(world: World) -> None:
-    named = Counter(row[1] for row in world.rows if len(row) == 2)
-    unsettled = {one.inc for one in world.remains}
-    names, kept = {}, list(world.incs[: world.case.workers])
-    for number in range(world.case.workers, len(world.incs)):
-        one = world.incs[number]
-        over = not one.hand and not one.late and number not in unsettled
-        if over and not (one.lives and named[str(number)]):
-            names[number] = FORGOTTEN
-        else:
-            names[number] = str(len(kept))
-            kept.append(one)
-    if len(kept) < len(world.incs) or any(str(old) != new for old, new in names.items()):
-        world.incs = tuple(kept)
-        world.rename(names)
