@@ -80,7 +80,7 @@ class Failover:
             raise RedisReplaced("it is another life of Redis")
 
     def _tell(self, era: str) -> None:
-        answered = self._remembered()
+        answered = self._remembered(era)
         if not self._era and (not answered or self._slot.era == era):
             return  # the first life that this slot meets, or that its worker has met
         keys = Keys(self._config.queue.name)
@@ -101,13 +101,18 @@ class Failover:
         finally:
             client.close()
 
-    def _remembered(self) -> list[Answered]:
-        """What the board tells; which claims came to nothing, only their own worker can be sure of."""
+    def _remembered(self, era: str) -> list[Answered]:
+        """
+        What the board tells; which claims came to nothing, only their own worker can be sure of.
+
+        Whoever has met this life has told it all, and by now may have booked what its hand still shows.
+        """
         now, group = self._clock.now(), self._slot.read_group() if self._noted else None
         in_hand = {one.contact_id for one in group.recipients} if group else set()
         own = self._slot.incarnation if self._noted else ""
         told = []
-        for one in (one for slot in self._slot.peers for one in slot.recall(now)):
+        unmet = [slot for slot in self._slot.peers if slot.era != era]
+        for one in (one for slot in unmet for one in slot.recall(now)):
             sure = in_hand if one.incarnation == own else None
             kept = tuple((who, kind) for who, kind in one.outcomes if _holds(who, kind, sure))
             told.append(replace(one, outcomes=kept))

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import redis
 
-from mailerd.board import Answered
+from mailerd.board import Answered, Board, Group
+from mailerd.clock import Stop, SystemClock
+from mailerd.errors import RedisReplaced
 from mailerd.outcome import Kind
 from mailerd.queue.claims import Claims
-from mailerd.queue.eras import arrive, replay
+from mailerd.queue.eras import arrive, era_of, replay
+from mailerd.work.failover import Failover
 from rigs.ledger_bench import Hands, LedgerBench, booking, contacts, job
+from rigs.redis_server import RedisServer
 
 LONG_AGO = 0.0
 NOW = 4e9  # after everything that the server has noted
@@ -128,6 +133,33 @@ def test_a_claim_of_another_life_of_redis_is_not_over(bench: LedgerBench, end: s
     assert bench.queue() == [job(["a"]).to_json()]
     assert bench.hand(hands) == []
     assert len(bench.client.zrange(bench.keys.dead, 0, -1)) == (end == "bury")
+
+
+@pytest.mark.parametrize("met", [True, False])
+def test_a_hand_over_is_told_by_those_who_have_not_met_the_era_only(
+    valkey: RedisServer, tmp_path: Path, met: bool
+) -> None:
+    """What a worker shows in hand and has just booked is not taken for in hand again by a newcomer's word."""
+    with valkey.client() as client:
+        bench = LedgerBench(client, valkey.url)
+        hands, newcomer = bench.hands(), bench.hands()
+        batch = hands.admit(job(["a"]))
+        one, other = Board.create(tmp_path, 2, 1).slots
+        one.open(hands.incarnation, 1, 0.0)
+        one.era = era_of(client) if met else "another life"
+        one.begin_group(Group("shop", "b1", ["a"]))
+        hands.claim(batch, "a")
+        one.hand_over(0)
+        hands.mark(batch, booking("a", Kind.DEFERRED))
+        other.open(newcomer.incarnation, 1, 0.0)
+        other.era = "another life"
+
+        failover = Failover(bench.config, other, SystemClock(), Stop(), lambda _: None, noted=True)
+        with pytest.raises(RedisReplaced):
+            failover.meet(era_of(client))
+
+        assert bench.states() == {"a": "deferred" if met else "sending"}
+        bench.assert_conserved()
 
 
 def test_a_batch_that_ended_long_ago_is_not_remembered(bench: LedgerBench) -> None:
