@@ -102,9 +102,9 @@ def _route(kind: Kind) -> str:
     if kind not in (Kind.BLOCKED, Kind.REFUSED):
         return _GOES_ON
     from mailerd.delivery import OUT_OF_ORDER
-    from mailerd.work.worker import LONGEST_ROUTE_PAUSE
+    from mailerd.work.route import LONGEST_PAUSE
 
-    longest = LONGEST_ROUTE_PAUSE[OUT_OF_ORDER[kind]]
+    longest = LONGEST_PAUSE[OUT_OF_ORDER[kind]]
     return f"pauses: nobody is handed over; tried again after 1 s, then ever later, up to {span(longest)}"
 
 

@@ -16,7 +16,7 @@ from mailerd.board import Event, Slot, SlotState
 from mailerd.clock import Clock, Stop
 from mailerd.config import Config, Ses
 from mailerd.contacts import ContactSource, open_contacts
-from mailerd.delivery import Delivery, End, Pass
+from mailerd.delivery import Delivery, Pass
 from mailerd.errors import (
     EXIT_CLEAN,
     EXIT_RECYCLE,
@@ -37,14 +37,13 @@ from mailerd.work.failover import Failover
 from mailerd.work.handler import Handler
 from mailerd.work.keeper import Keeper
 from mailerd.work.letters import Letters
+from mailerd.work.route import Route
 
 log = logging.getLogger(__name__)
 
 # What one step may take at most (seconds) before the supervisor calls the worker wedged.
 LONGEST_TAKE = BLOCK + 5 + CONNECT_TIMEOUT + 7
 LONGEST_STEP = 60.0
-# While a route is out of order it is tried again soon, but seldom where a try may cost us the account.
-LONGEST_ROUTE_PAUSE = {End.BLOCKED: 5.0, End.REFUSED: 60.0}
 # A job of so many bytes, when parsed, leaves the worker with more memory than it will ever need again.
 LARGE_JOB = 4 * 2**20
 
@@ -108,7 +107,7 @@ class Worker:
         self._keeper = Keeper(renewals, self._keys, self._taker, slot, stops, clock, abort)
         self._longest_step = LONGEST_STEP + longest_hand_over(config)
         self._delivery: Delivery | None = None
-        self._route_pause = 0.0
+        self._route = Route(slot, clock)
         self._worn_out = False
 
     def run(self) -> int:
@@ -156,16 +155,13 @@ class Worker:
         self._worn_out = len(claim.raw) > LARGE_JOB
         if blocked:
             self._wait_for_the_route(blocked)
-        elif self._route_pause:
-            self._route_pause = 0.0
-            log.warning("The route is open again", extra={"event": "route.open"})
+        else:
+            self._route.worked()
 
     def _wait_for_the_route(self, ended: Pass) -> None:
-        if not self._route_pause:
-            log.error("The route is blocked: %s", ended.reason, extra={"event": "route.blocked"})
-        self._route_pause = route_pause(self._route_pause, ended.end)
-        self._enter(SlotState.WAITING, self._route_pause + LONGEST_STEP)
-        self._stop.wait(self._route_pause)
+        pause = self._route.blocked(ended)
+        self._enter(SlotState.WAITING, pause + LONGEST_STEP)
+        self._stop.wait(pause)
 
     def _wait_for_copies(self, fault: TooFewCopies) -> None:
         log.error("Nobody is handed over: %s", fault, extra={"event": "copies.missing"})
@@ -265,11 +261,6 @@ class Worker:
 
 def _unseen(_: float) -> None:
     """A pause of the keeper's, which nobody watches."""
-
-
-def route_pause(last: float, end: End) -> float:
-    """How long to wait before a route out of order is tried again, ``last`` time being 0 the first time."""
-    return min(max(1.0, 2 * last), LONGEST_ROUTE_PAUSE[end])
 
 
 def longest_hand_over(config: Config) -> float:

@@ -6,14 +6,12 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mailerd.contacts import Contact
-from mailerd.delivery import End
 from mailerd.message import Message
 from mailerd.outcome import Kind, Outcome
 from mailerd.queue.actions import Actions
@@ -21,7 +19,6 @@ from mailerd.queue.keys import Batch
 from mailerd.queue.model import Action, Effect
 from mailerd.queue.payloads import slice_of
 from mailerd.queue.upkeep import Blame
-from mailerd.work.worker import route_pause
 from rigs.ledger_bench import LedgerBench, booking, contacts, job
 from rigs.office import CONNECTIONS, Killed, Office, killed_while, person
 from rigs.redis_server import RedisServer
@@ -266,17 +263,6 @@ def test_a_batch_paused_again_and_again_is_sent_once(office: Office) -> None:
     assert sorted(office.post.got) == sorted(contacts(400))
     assert bench.counts() == {"sent": 400}
     assert bench.leftovers() == {}
-
-
-@pytest.mark.parametrize(("end", "longest"), [(End.BLOCKED, 5.0), (End.REFUSED, 60.0)])
-def test_a_route_out_of_order_is_tried_again_soon_unless_a_try_may_cost_the_account(
-    end: End, longest: float
-) -> None:
-    """The pauses double; a server that is away is back within seconds, a refused login is not hammered."""
-    pauses = list(accumulate(range(20), lambda last, _: route_pause(last, end), initial=0.0))[1:]
-
-    assert pauses[:3] == [1.0, 2.0, 4.0]
-    assert max(pauses) == pauses[-1] == longest
 
 
 def test_a_contact_database_that_is_away_is_nobodys_fault(office: Office) -> None:
