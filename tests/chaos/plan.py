@@ -39,6 +39,7 @@ class Outcome:
     aimed: int = 0
     samples: int = 0
     seconds: float = 0.0
+    load: float = 0.0  # processes a core that were ready to run, at most
     server: str = ""
     ends: Counter[int] = field(default_factory=Counter)
     skipped: dict[str, int] = field(default_factory=dict)
