@@ -16,7 +16,8 @@ def text(outcome: Outcome) -> str:
     share = f"{100 * outcome.aimed / outcome.kills:.0f} %" if outcome.kills else "none"
     slowest = sorted(outcome.slowest.items(), key=lambda pair: -pair[1])[:5]
     lines = [
-        f"server            {outcome.server} ({outcome.form}), {outcome.seconds:.0f} s, load a core up to {outcome.load:.1f}",
+        f"server            {outcome.server} ({outcome.form})",
+        f"took              {outcome.seconds:.0f} s, load a core up to {outcome.load:.1f}",
         f"faults            {outcome.played.total()}: "
         + ", ".join(f"{name} {number}" for name, number in sorted(outcome.played.items())),
         f"  met nothing     {sum(outcome.skipped.values())}: {outcome.skipped}",
