@@ -214,7 +214,7 @@ class Connection:
 
 def _reply(code: int, text: bytes) -> Reply:
     words = " ".join(text.decode("utf-8", "replace").split())
-    return Reply(code, "".join(letter for letter in words if letter.isprintable()))
+    return Reply(code, words if words.isprintable() else "".join(filter(str.isprintable, words)))
 
 
 def _own_name() -> str:

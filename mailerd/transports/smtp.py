@@ -218,8 +218,9 @@ class HandOver:
 
     def _mail(self) -> Outcome:
         content = self._message.content
-        stuffed = content.replace(b"\r\n.", b"\r\n..")
-        self._connection.send(b"." + stuffed if content.startswith(b".") else stuffed)
+        if b"\r\n." in content:  # seldom, and looking takes a tenth of replacing
+            content = content.replace(b"\r\n.", b"\r\n..")
+        self._connection.send(b"." + content if content.startswith(b".") else content)
         # By itself: as long as it is not written, the server cannot have taken the mail.
         self._connection.send(b".\r\n")
         self.stage = Stage.DOT
