@@ -95,6 +95,21 @@ def test_whoever_is_deferred_again_and_again_is_tried_after_growing_pauses(story
     assert story.bench.leftovers() == {}
 
 
+def test_whoever_a_provider_holds_back_is_left_alone_for_as_long(story: Story) -> None:
+    """Whom a refusal tells that we are too many comes back when it says, and not after a minute."""
+    story.post.outcomes["c0"] = Outcome(Kind.DEFERRED, "421 4.7.28 unusual rate", wait=10 * MINUTE)
+    story.bench.push(job(contacts(2)))
+    story.work()
+    story.post.outcomes.clear()
+
+    story.wait(10 * MINUTE - LEEWAY)
+    assert (story.bench.queue(), story.state()) == ([], "deferred")
+    story.wait(LEEWAY)
+    story.work()
+
+    assert story.bench.counts() == {"sent": 2}
+
+
 @pytest.mark.parametrize(
     ("max_age", "attempts"), [(30 * MINUTE, 4), (5 * HOUR, 6), (2 * DAY, 10), (5 * DAY, 14)]
 )
