@@ -15,7 +15,15 @@ from rigs.redis_server import RedisServer
 SMALL, LARGE = "b1", "b2"
 
 
-def play(valkey: RedisServer, folder: Path, seed: int, turns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def play(
+    valkey: RedisServer,
+    folder: Path,
+    seed: int,
+    turns: int,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    deadly: bool = False,
+) -> None:
     # So that a job of ninety is cut in several scripts.
     monkeypatch.setattr("mailerd.work.handler.ROWS_IN_A_SCRIPT", 25)
     with valkey.client() as client:
@@ -30,7 +38,7 @@ def play(valkey: RedisServer, folder: Path, seed: int, turns: int, monkeypatch: 
             twice = [contact for contact, times in stage.post.may_have.items() if times > 1]
             assert not twice, "handed over twice"
 
-        stage = Stage(bench, folder, seed, check)
+        stage = Stage(bench, folder, seed, check, deadly=deadly)
         small = [f"s{number}" for number in range(8)]
         bench.enqueuer().enqueue(job(small, SMALL), "request")
         bench.enqueuer().enqueue(job(contacts(90), LARGE), "request")
@@ -119,3 +127,13 @@ def test_nobody_is_lost_and_nobody_gets_two_at_length(
 ) -> None:
     """The same over many more orders."""
     play(valkey, tmp_path, seed, 1200, monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_burial_after_each_death_loses_nobody(
+    valkey: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The janitor buries, and is killed in the middle of it as anybody is: the same sums, the same ends."""
+    monkeypatch.setattr("mailerd.queue.burial.ROWS_IN_A_SCRIPT", 25)
+    play(valkey, tmp_path, 201, 400, monkeypatch, deadly=True)

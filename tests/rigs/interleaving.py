@@ -255,7 +255,10 @@ class SteppedJanitor:
         self._janitor._client.close()
         client: Any = GatedClient(self._stage.bench.client, lambda: self.turns)
         self._janitor._client = client
-        self._janitor._upkeep._client = client
+        upkeep = self._janitor._upkeep
+        upkeep._client = upkeep._burial._client = client
+        if self._stage.deadly:
+            upkeep._max_deaths = -2  # then reaping buries after the first
 
     def _live(self) -> None:
         upkeep = self._janitor._upkeep
@@ -273,9 +276,15 @@ class SteppedJanitor:
 
 
 class Stage:
-    """Three workers and a janitor over one queue; ``check`` is called after every turn."""
+    """
+    Three workers and a janitor over one queue; ``check`` is called after every turn.
 
-    def __init__(self, bench: LedgerBench, folder: Path, seed: int, check: Callable[[], None]) -> None:
+    ``deadly``: a job over which one worker dies without progress has killed too many, and reaping buries it.
+    """
+
+    def __init__(
+        self, bench: LedgerBench, folder: Path, seed: int, check: Callable[[], None], *, deadly: bool = False
+    ) -> None:
         template = folder / "templates" / "welcome"
         template.mkdir(parents=True)
         (template / "subject.txt").write_text("Hello")
@@ -288,6 +297,7 @@ class Stage:
         made = Config.model_validate(sections)
         self.config = made.model_copy(update={"queue": bench.config.queue, "redis": bench.config.redis})
         self.bench = bench
+        self.deadly = deadly
         self.chance = random.Random(seed)
         self.post = Post(self.chance, sure=False)
         self.letters = Letters(self.config)
