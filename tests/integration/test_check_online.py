@@ -14,6 +14,7 @@ from rigs.daemon import Sections
 from rigs.fake_ses import ENVIRONMENT, FakeSes
 from rigs.project import Project
 from rigs.redis_server import RedisServer
+from rigs.signatures import keys, pem
 from rigs.sink import Sink
 from rigs.toml import toml
 
@@ -166,6 +167,16 @@ def test_contacts_that_cannot_be_asked(
 
     assert code == 78
     assert message in found["contacts"][0]
+
+
+def test_keys_that_sign(sections: Sections, check: Check) -> None:
+    """Each key is tried, and one that cannot sign is a problem of its own."""
+    good = {"domain": "sender.test", "selector": "e1", "key": pem(keys()["e1"])}
+
+    code, found = check(sections, mail={"dkim": [good]})
+    assert (code, found["dkim"]) == (0, ["ok: mail from sender.test is signed (ed25519-sha256, selector e1)"])
+    code, found = check(sections, mail={"dkim": [good | {"key": "none"}]})
+    assert (code, found["dkim"]) == (78, ["problem: mail.dkim.0: the key is no private key in PEM"])
 
 
 def test_the_outbox(project: Project, sections: Sections, check: Check, tmp_path: Path) -> None:

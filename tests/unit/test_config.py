@@ -342,6 +342,38 @@ def test_keys_of_the_api(place: Place) -> None:
     assert "ef" * 32 not in repr(api)
 
 
+def test_keys_that_sign(place: Place) -> None:
+    """Keys come from the file or from one variable; none of them is shown."""
+    file = place.cwd / "key.pem"
+    file.write_text("PEM")
+    key = "[[mail.dkim]]\ndomain='Example.com'\nselector='s1'\n"
+    [inline] = place.load(key + "key='secret PEM'").mail.dkim
+    assert (inline.domain, inline.selector) == ("example.com", "s1")
+    assert "secret" not in repr(inline)
+    named = place.load("", {"MAILERD_MAIL__DKIM": f"example.com:s1:{file}, b.example:s2:{file}"}).mail.dkim
+    assert [(each.domain, each.key_file) for each in named] == [("example.com", file), ("b.example", file)]
+    assert place.problems(key) == ["mail.dkim.0: needs the private key, in key_file or in key"]
+    assert place.problems(key + f"key='x'\nkey_file='{file}'") == place.problems(key)
+    assert place.problems(key + "key_file='/nowhere.pem'") == [
+        "mail.dkim.0.key_file: cannot read /nowhere.pem"
+    ]
+    assert place.problems(key.replace("s1", "s 1") + "key='x'")[0].startswith("mail.dkim.0.selector: must be")
+
+
+def test_a_sender_whose_mail_goes_unsigned_is_warned_of(place: Place) -> None:
+    """Keys that nothing is signed with are told: of another domain than the sender's, or with SES."""
+    key = "[[mail.dkim]]\ndomain='example.com'\nselector='s1'\nkey='PEM'\n"
+
+    def warned(sending: str) -> list[str]:
+        return [each for each in place.load(sending + key).warnings() if each.startswith("mail.dkim")]
+
+    assert warned("[mail]\ntransport='outbox'\nfrom='News <a@mail.Example.com>'\n") == []
+    [elsewhere] = warned("[mail]\ntransport='outbox'\nfrom='a@notexample.com'\n")
+    assert "goes unsigned" in elsewhere
+    [ses] = warned("[mail]\ntransport='ses'\nfrom='a@example.com'\n")
+    assert "signs by itself" in ses
+
+
 def test_a_token_in_place_of_its_digest_is_not_shown(place: Place) -> None:
     """Whoever pastes the token itself reads what to do, and not the token."""
     [problem] = place.problems("", {"MAILERD_API__KEYS": "shop:hunter2"})

@@ -106,6 +106,43 @@ def test_the_headers_say_what_they_must() -> None:
     assert mail["Feedback-ID"] == "b1:welcome:shop:mailerd"
 
 
+@pytest.mark.covers("mail-34")
+def test_a_mail_tried_again_is_the_same_mail() -> None:
+    """Over five tries nothing but the time changes: each header stands once, the size stays."""
+    settings = MailSettings(reply_to="a@b.example", headers={"X-A": "1", "Feedback-ID": "f"})
+    made = composer(settings=settings)
+    rendered = Rendered("Hi", "text", "<p>é</p>", {"X-B": "2"})
+    tries = [made.compose("42", "user@example.org", rendered, 1_700_000_000).content for _ in range(5)]
+
+    assert len(set(tries)) == 1
+    names = [name.lower() for name, _ in email.message_from_bytes(tries[-1]).items()]
+    assert sorted(set(names)) == sorted(names)
+
+
+def test_a_header_that_is_empty_for_a_contact_is_left_out() -> None:
+    """Headers that differ stand beside the template's own; one without a value does not stand at all."""
+    made = composer(settings=MailSettings(headers={"X-A": "1"}, varying={"Feedback-ID": "{{ f }}"}))
+    rendered = Rendered("Hi", "text", None, {"Feedback-ID": "", "X-B": "Grüße"})
+    mail = parsed(made.compose("42", "user@example.org", rendered, 0))
+
+    assert "Feedback-ID" not in mail
+    assert (mail["X-A"], mail["X-B"]) == ("1", "Grüße")
+
+
+def test_plain_text_goes_as_it_is() -> None:
+    """ASCII in short lines is not encoded; a long line, a control character, or our boundary in it is."""
+    for text, encoding in (
+        ("Hello = there\n" + "x" * 998, b"7bit"),
+        ("x" * 999, b"quoted-printable"),
+        ("a\x00b", b"quoted-printable"),
+        ("--=_mailerd--", b"quoted-printable"),
+        ("caf\u00e9 " * 3 + "x" * 60, b"quoted-printable"),
+        ("Привет, мир", b"base64"),
+    ):
+        content = compose(text=text, html=None).content
+        assert b"Content-Transfer-Encoding: " + encoding + b"\r\n" in content, text
+
+
 def test_the_message_id_depends_on_client_batch_and_contact_only() -> None:
     """Two attempts share a Message-ID; another client, batch or contact never does."""
     first = compose("one").message_id
