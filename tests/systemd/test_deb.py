@@ -15,7 +15,7 @@ from rigs.clients import Client
 from rigs.container import Container
 from rigs.daemon import Sections
 from rigs.debian import Debian
-from rigs.package import Package
+from rigs.package import DPKG, Package
 from rigs.project import Project
 from rigs.service import PORT, UNIT
 from rigs.sink import Sink
@@ -153,6 +153,7 @@ def test_a_version_that_refuses_the_configuration_does_not_run(package: Package,
 
     assert "smtp.prot" in said
     assert f"mailerd {package.version} stays and runs on" in said
+    assert "dpkg --configure mailerd" in said
     assert package.shell("dpkg-query -W -f '${db:Status-Status}' mailerd") == "half-configured"
     assert (package.main, package.current) == (before, package.version)
     assert package.request("GET", "/readyz").status == 200
@@ -208,14 +209,14 @@ def test_where_no_systemd_runs(machine: Package, release: Debian, tmp_path: Path
             assert done.returncode == 0, done.stdout + done.stderr
             return done.stdout
 
-        run("dpkg", "--install", machine.file(machine.version))
+        run(*DPKG, "--install", machine.file(machine.version))
         assert run("readlink", "/opt/mailerd/current").strip() == machine.version
         assert run("systemctl", "is-enabled", UNIT).strip() == "enabled"
-        run("dpkg", "--install", machine.file(machine.next_version))
+        run(*DPKG, "--install", machine.file(machine.next_version))
         assert run("readlink", "/opt/mailerd/current").strip() == machine.next_version
         assert "mailerd" in run("mailerd", "--version")
-        run("dpkg", "--remove", "mailerd")
-        run("dpkg", "--purge", "mailerd")
+        run(*DPKG, "--remove", "mailerd")
+        run(*DPKG, "--purge", "mailerd")
         assert run("find", "/etc", "/opt", "/usr", "/var/lib", "-xdev", "-path", "*mailerd*") == ""
 
 
