@@ -36,7 +36,7 @@ _HOLD = (
 _RESEND = (
     Case("a fault, slices", faults=ALL),
     Case("a fault, groups of two", slice=2, connections=2, faults=ALL),
-    Case("two faults, one worker", ALONE, workers=1, faults=("vanish", "stall", *ANSWERS), most_faults=2),
+    Case("two faults, one worker", ALONE, workers=1, faults=("crash", "unanswered", "lose"), most_faults=2),
     Case("a fault and a cancelling", ALONE, faults=("vanish", "lose", "unanswered"), words=("cancel",)),
     Case("a lost answer and a pause", ALONE, faults=("lose",), words=PAUSE),
 )

@@ -1,13 +1,14 @@
 """
 Explores all that may happen in a case, breadth first, so that the trace of a breach is a shortest one.
 
-A moment is remembered by its hash alone, with that of the moment before it; the trace is walked again from
-the first. Nothing here knows the protocol.
+A moment is remembered by its hash alone, with the moment before it; a trace is walked again from the first.
+Nothing here knows the protocol.
 """
 
 from __future__ import annotations
 
 from array import array
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -16,85 +17,97 @@ from chaos.model.moves import moves
 from chaos.model.state import Case, Moment, first_moment
 
 TELL_EVERY = 20_000
+_LOW = 0xFFFFFFFF
 
 
 @dataclass
 class Finding:
-    """How many moments, moves and ends there are; a breach, and the moves that led to it."""
+    """How many moments and moves there are; a breach, and the moves that led to it."""
 
     moments: int = 0
     moves: int = 0
-    ends: int = 0
     breach: str = ""
     trace: tuple[str, ...] = ()
 
 
 def explore(case: Case, tell: Callable[[str], None] = lambda _: None) -> Finding:
-    """Go everywhere, or until something is wrong."""
-    found = Finding()
-    first = first_moment(case)
-    came_from = {hash(first): 0}
-    numbers = {hash(first): 0}
-    edges, ends = array("q"), []
-    front = [first]
-    while front:
-        ahead: list[Moment] = []
-        for moment in front:
-            found.moments += 1
-            if found.moments % TELL_EVERY == 0:
-                tell(f"{case.name}: {found.moments:,} moments, {found.moves:,} moves, {len(front):,} at once")
-            wrong = breach(case, moment)
-            busy = False
-            here = hash(moment)
-            for move in moves(case, moment):
-                found.moves += 1
-                there = hash(move.after)
-                busy |= move.kind == "work" and there != here
-                if there not in came_from:
-                    came_from[there] = here
-                    numbers[there] = len(numbers)
-                    ahead.append(move.after)
-                if move.kind != "fault":
-                    edges.append(numbers[here] << 32 | numbers[there])
-            if not busy:
-                found.ends += 1
-                ends.append(numbers[here])
-                wrong = wrong or unfinished(case, moment)
+    """Go everywhere, or until something is wrong; ``tell`` hears from time to time how far it is."""
+    return _Search(case, tell).everywhere()
+
+
+class _Search:
+    """The moments met, numbered in the order of discovery: each one's hash and where it was met from."""
+
+    def __init__(self, case: Case, tell: Callable[[str], None]) -> None:
+        self._case, self._tell = case, tell
+        self._numbers: dict[int, int] = {}
+        self._hashes, self._met_from = array("q"), array("l")
+        self._edges = array("q")  # two numbers in one, of each move that is no fault
+        self._ends: list[int] = []
+        self._ahead: deque[Moment] = deque()
+        self._found = Finding()
+
+    def everywhere(self) -> Finding:
+        self._meet(first_moment(self._case), 0)
+        while self._ahead:
+            here, moment = self._found.moments, self._ahead.popleft()
+            self._found.moments += 1
+            if self._found.moments % TELL_EVERY == 0:
+                self._tell(f"{self._case.name}: {self._found.moments:,} moments, {len(self._ahead):,} ahead")
+            wrong = breach(self._case, moment)
+            if not self._go_on(moment, here):
+                self._ends.append(here)
+                wrong = wrong or unfinished(self._case, moment)
             if wrong:
-                found.breach = wrong
-                found.trace = tuple(_trace(case, came_from, here))
-                return found
-        front = ahead
-    stuck = _stuck(len(numbers), edges, ends)
-    if stuck is not None:
-        here = next(name for name, number in numbers.items() if number == stuck)
-        found.breach = "from here no way leads to an end"
-        found.trace = tuple(_trace(case, came_from, here))
-    return found
+                return self._broken(wrong, here)
+        stuck = self._stuck()
+        return self._found if stuck < 0 else self._broken("from here no way leads to an end", stuck)
 
+    def _go_on(self, moment: Moment, here: int) -> bool:
+        """Meet all that may come next; whether any of it is work."""
+        works = False
+        for move in moves(self._case, moment):
+            self._found.moves += 1
+            there = self._meet(move.after, here)
+            works |= move.kind == "work" and there != here
+            if move.kind != "fault":
+                self._edges.append(here << 32 | there)
+        return works
 
-def _stuck(size: int, edges: array[int], ends: list[int]) -> int | None:
-    """The first moment from which none of the ends can be reached without a fault."""
-    good = bytearray(size)
-    for number in ends:
-        good[number] = 1
-    grew = True
-    while grew:  # against the order of discovery, so that few rounds do
-        grew = False
-        for edge in reversed(edges):
-            if good[edge & 0xFFFFFFFF] and not good[edge >> 32]:
-                good[edge >> 32] = 1
-                grew = True
-    bad = good.find(0)
-    return None if bad < 0 else bad
+    def _meet(self, moment: Moment, met_from: int) -> int:
+        name = hash(moment)
+        number = self._numbers.setdefault(name, len(self._numbers))
+        if number == len(self._hashes):
+            self._hashes.append(name)
+            self._met_from.append(met_from)
+            self._ahead.append(moment)
+        return number
 
+    def _stuck(self) -> int:
+        """The first moment from which no end can be reached without a fault; -1 when there is none."""
+        good = bytearray(len(self._hashes))
+        for number in self._ends:
+            good[number] = 1
+        grew = True
+        while grew:  # against the order of discovery, so that few rounds do
+            grew = False
+            for edge in reversed(self._edges):
+                if good[edge & _LOW] and not good[edge >> 32]:
+                    good[edge >> 32] = 1
+                    grew = True
+        return good.find(0)
 
-def _trace(case: Case, came_from: dict[int, int], last: int) -> Iterator[str]:
-    names = [last]
-    while came_from[names[-1]]:
-        names.append(came_from[names[-1]])
-    moment = first_moment(case)
-    for name in reversed(names[:-1]):
-        move = next(move for move in moves(case, moment) if hash(move.after) == name)
-        moment = move.after
-        yield f"{move.words}"
+    def _broken(self, wrong: str, here: int) -> Finding:
+        self._found.breach, self._found.trace = wrong, tuple(self._trace(here))
+        return self._found
+
+    def _trace(self, last: int) -> Iterator[str]:
+        way = [last]
+        while way[-1]:
+            way.append(self._met_from[way[-1]])
+        moment = first_moment(self._case)
+        for number in reversed(way[:-1]):
+            name = self._hashes[number]
+            move = next(move for move in moves(self._case, moment) if hash(move.after) == name)
+            moment = move.after
+            yield move.words
