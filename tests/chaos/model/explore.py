@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from chaos.model.invariants import breach, unfinished
-from chaos.model.moves import moves
-from chaos.model.state import Case, Moment, first_moment
+from chaos.model.moves import moves, steps
+from chaos.model.names import canonical
+from chaos.model.state import Case, Moment, World, first_moment
 
 TELL_EVERY = 20_000
 _LOW = 0xFFFFFFFF
@@ -105,9 +106,10 @@ class _Search:
         way = [last]
         while way[-1]:
             way.append(self._met_from[way[-1]])
-        moment = first_moment(self._case)
+        world = World(self._case, first_moment(self._case))
         for number in reversed(way[:-1]):
-            name = self._hashes[number]
-            move = next(move for move in moves(self._case, moment) if hash(move.after) == name)
-            moment = move.after
-            yield move.words
+            for words, _, after in steps(world):
+                if hash(canonical(after.copy())) == self._hashes[number]:
+                    yield words
+                    world = after
+                    break

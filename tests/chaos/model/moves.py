@@ -26,13 +26,18 @@ class Move(NamedTuple):
 
 def moves(case: Case, moment: Moment) -> Iterator[Move]:
     """The moves from there, each with the moment that it leads to."""
-    before = World(case, moment)
+    for words, kind, after in steps(World(case, moment)):
+        yield Move(words, kind, canonical(after))
+
+
+def steps(before: World) -> Iterator[tuple[str, str, World]]:
+    """The moves from there, in which everybody keeps the name."""
     for words, kind, do in offers(before):
         after = before.copy()
         said = do(after)
         if said is None or said:
             _hurry(after)
-            yield Move(f"{words} {said or ''}".strip(), kind, canonical(after))
+            yield f"{words} {said or ''}".strip(), kind, after
 
 
 Act = Callable[[World], str | None]

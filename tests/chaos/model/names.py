@@ -36,11 +36,16 @@ def canonical(world: World) -> Moment:
     """The moment, the same for all that differ only in which worker is which, or in who is over."""
     if len(world.incs) > world.case.workers:
         _forget_the_dead(world)
-    if world.case.workers == 2 and (world.workers[0], world.incs[0]) > (world.workers[1], world.incs[1]):
+    if world.case.workers == 2 and _rank(world, 0) > _rank(world, 1):
         world.workers = world.workers[::-1]
         world.incs = (world.incs[1], world.incs[0], *world.incs[2:])
         world.rename({0: "1", 1: "0"})
     return freeze(world)
+
+
+def _rank(world: World, number: int) -> tuple[Worker, Incarnation, list[bool]]:
+    whose = str(number)
+    return world.workers[number], world.incs[number], [row[1:] == whose for row in world.rows]
 
 
 def _forget_the_dead(world: World) -> None:
