@@ -87,6 +87,25 @@ def test_stop_drains(service: Service, sections: Sections, sink: Sink) -> None:
     assert sink.recipients() == {address(contact): 1 for contact in contacts}
 
 
+@pytest.mark.covers("supervisor-36")
+def test_a_long_drain_gets_its_time(service: Service, sections: Sections, sink: Sink) -> None:
+    """A mail in hand that takes longer than systemd would wait is finished: more time is asked for."""
+    service.drop_in("[Service]\nTimeoutStopSec=2\n")
+    service.start()
+    sink.behave(delay=5)
+    service.post("spring", ["user1"])
+    wait_until(lambda: len(sink.open()) == 1)
+
+    service.stop()
+
+    assert (service.state, service.show("Result")) == ("inactive", "success")
+    assert sink.recipients() == {"user1@example.com": 1}
+    assert "Killing" not in service.journal()
+    sink.behave()
+    service.start()
+    assert service.wait_for_batch("spring")["counts"] == {"sent": 1}
+
+
 @pytest.mark.covers("supervisor-37", "supervisor-38")
 def test_reload(service: Service, sections: Sections, sink: Sink) -> None:
     """A good file is in force in new workers, a bad one changes nothing; neither reload hangs."""
