@@ -45,6 +45,7 @@ class Container:
         command += ["--register=no", "--keep-unit", "--private-network", "--link-journal=no"]
         command += ["--resolv-conf=off", "--timezone=off", "--console=pipe"]
         joining = ["sh", "-c", f'echo $$ >"{self._group}/cgroup.procs" && exec "$@"', "sh"]
+        joining += ["setpriv", "--pdeathsig=TERM"]  # it ends also when this process is killed
         with self._console.open("ab") as console:
             self._nspawn = subprocess.Popen(
                 [*joining, *command],
