@@ -93,6 +93,19 @@ def test_any_body_comes_back_in_lines_that_every_server_takes(text: str, html: s
     assert max(map(len, lines)) <= 998
 
 
+@pytest.mark.parametrize("end", ["", "x", " ", "\t", "é", "=", ".", "\n"])
+def test_pieces_of_any_length_make_one_body(end: str) -> None:
+    """HTML that comes in pieces reads back as their sum, whatever they end with, in lines of at most 76."""
+    made_by = composer()
+    for length in range(70, 79):
+        pieces = ("é", "x" * length + end, "", " y" * 3 + end, end)
+        html = "".join(pieces)
+        made = made_by.compose("42", "u@example.org", Rendered("s", "t", html, pieces=pieces), 0)
+
+        assert body(parsed(made), "html") == expected(html)
+        assert max(map(len, made.content.partition(b"text/html")[2].split(b"\r\n"))) <= 76
+
+
 def test_the_headers_say_what_they_must() -> None:
     """From, To, Date, Message-ID and the marks of automatic mail stand in the mail, each once."""
     mail = parsed(compose("Grüße an alle"))
