@@ -18,6 +18,10 @@ from rigs.sentinels import Sentinels
 from rigs.waiting import wait_until
 
 REPLICAS = 2
+# Milliseconds. A sentinel that was kept from running for 2 s does nothing for 30 s, and then takes no replica
+# whose link to the dead master has been down for ten times this longer than it saw the master down.
+QUICK = 3100
+SUCCEEDED_WITHIN = 60.0
 REJOINED_WITHIN = 30.0
 
 
@@ -25,7 +29,7 @@ class Group:
     """Use as a context manager."""
 
     def __init__(self, program: str, folder: Path) -> None:
-        self._sentinels = Sentinels(program, folder, REPLICAS)
+        self._sentinels = Sentinels(program, folder, REPLICAS, quick=QUICK)
         self._over = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="sentinels", daemon=True)
         self.master = self._sentinels.servers[0]
@@ -59,7 +63,7 @@ class Group:
 
     def succeed(self, old: RedisServer) -> None:
         """Wait until another server than ``old`` is the master."""
-        self.master = self._sentinels.wait_for_another(old)
+        self.master = self._sentinels.wait_for_another(old, SUCCEEDED_WITHIN)
 
     def rejoin(self, old: RedisServer) -> None:
         """Wait until ``old`` is a replica again and every replica has its copy."""

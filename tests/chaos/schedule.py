@@ -46,7 +46,7 @@ KINDS = (
     Kind("redis-frozen", "redis", 2, 0.5, 4.5),
     Kind("redis-killed", "redis", 3, 0.0, 0.5),
     Kind("failover", "redis", 6, 0.2, 0.6),
-    Kind("failover-unseen", "redis", 4, 0.5, 3.0),
+    Kind("failover-unseen", "redis", 4, 0.5, 1.5),
     Kind("master-frozen", "redis", 4, 2.5, 4.5),
     Kind("drop-reply", "network", 10, 0.1, 0.4),
     Kind("cut", "network", 6, 0.0, 0.0),

@@ -83,7 +83,7 @@ class Sentinels:
         old.kill()
         return self.wait_for_another(old)
 
-    def wait_for_another(self, than: RedisServer) -> RedisServer:
+    def wait_for_another(self, than: RedisServer, deadline: float = 30.0) -> RedisServer:
         """Wait until the sentinels have made another server the master."""
 
         def there() -> bool:
@@ -92,7 +92,7 @@ class Sentinels:
                 return new is not than and client.info("replication")["role"] == "master"
             return False
 
-        wait_until(there, 30, "no failover")
+        wait_until(there, deadline, "no failover")
         return self.master
 
     def close(self) -> None:
