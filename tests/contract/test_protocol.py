@@ -370,7 +370,7 @@ def test_a_clock_ahead_brings_nothing_forward(real_bench: LedgerBench) -> None:
     assert 59_000 < bench.client.pttl(bench.keys.lease(ahead.incarnation)) <= 60_000
 
 
-@pytest.mark.covers("queues-37")
+@pytest.mark.covers("queues-37", "mail-26")
 def test_one_client_among_a_hundred_long_batches_of_another(real_bench: LedgerBench) -> None:
     """Slices go round in turn: whoever comes last waits for one slice of each long batch, not for all."""
     bench, worker = real_bench, real_bench.hands()

@@ -229,6 +229,7 @@ def test_whoever_gives_credentials_says_no(
     assert fake.mails() == []
 
 
+@pytest.mark.covers("mail-10")
 def test_the_day_that_is_used_up_tells_its_end(fake: FakeSes, session: SesSession) -> None:
     """The route waits and says until when at the latest; that stays the same while it asks again."""
     fake.state.day = 1
@@ -243,6 +244,7 @@ def test_the_day_that_is_used_up_tells_its_end(fake: FakeSes, session: SesSessio
     assert send(session).kind is Kind.SENT
 
 
+@pytest.mark.covers("mail-9")
 def test_one_of_many_that_is_throttled_is_the_only_one_to_wait(fake: FakeSes, session: SesSession) -> None:
     """Whoever was taken before and after it is sent; it is taken when it comes again."""
     fake.state.rules = [{"match": "user@", "do": f"TooManyRequestsException: {TOO_FAST}", "times": 0}]

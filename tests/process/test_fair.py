@@ -16,7 +16,7 @@ from rigs.waiting import wait_until
 Daemons = Callable[..., Daemon]
 
 
-@pytest.mark.covers("queues-37")
+@pytest.mark.covers("queues-37", "mail-26")
 def test_a_short_job_overtakes_a_batch_of_100_000(
     daemons: Daemons, valkey: RedisServer, sink: Sink, project: Project
 ) -> None:

@@ -124,7 +124,7 @@ def test_a_refused_login_fails_nobody_and_can_be_mended(
     assert daemon.term() == 0
 
 
-@pytest.mark.covers("mail-25")
+@pytest.mark.covers("mail-6", "mail-25")
 def test_a_throttled_route_is_asked_again_with_growing_pauses(
     daemons: Daemons, valkey: RedisServer, sink: Sink, project: Project
 ) -> None:

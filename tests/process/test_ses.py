@@ -71,6 +71,7 @@ def test_a_batch_arrives_and_a_lost_answer_is_not_a_repeat(
     assert len(fake.mails()) == 200
 
 
+@pytest.mark.covers("mail-10")
 def test_a_used_up_day_is_waited_for(start: Start, project: Project, fake: FakeSes) -> None:
     """Nobody fails; the batch says why it waits and until when; it goes on by itself when SES takes mail."""
     contacts = project.contacts(12)
@@ -111,6 +112,7 @@ def test_a_stop_does_not_wait_for_ses(start: Start, project: Project, fake: Fake
 
 
 @pytest.mark.slow
+@pytest.mark.covers("mail-6", "mail-25")
 def test_over_the_rate_nobody_loses_an_attempt(start: Start, project: Project, fake: FakeSes) -> None:
     """What SES throttles comes again, counts as no attempt, and is sent once."""
     contacts = project.contacts(60)

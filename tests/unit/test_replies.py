@@ -62,7 +62,7 @@ def kind_of(code: int, text: str, at: At = At.MAIL, table: ReplyTable = TABLE) -
         (550, "5.7.80 no enhanced code of ours", Kind.FAILED),
     ],
 )
-@pytest.mark.covers("mail-22", "mail-25")
+@pytest.mark.covers("mail-6", "mail-22", "mail-25")
 def test_a_refusal_burns_only_whom_it_concerns(code: int, text: str, kind: Kind) -> None:
     """4xx waits, 5xx fails, and what concerns our login, sender, account or rate is our own matter."""
     assert kind_of(code, text) is kind

@@ -76,7 +76,7 @@ def test_a_route_out_of_order_is_tried_again_soon_unless_a_try_may_cost_the_acco
     assert max(pauses) == pauses[-1] == longest
 
 
-@pytest.mark.covers("mail-21")
+@pytest.mark.covers("mail-21", "mail-35")
 def test_it_alerts_once_and_closes_by_itself(story: Story) -> None:
     """However long a login is refused there is one alert; the first answer opens the route, said once."""
     pauses = [story.blocked(LOGIN) for _ in range(500)]
@@ -88,6 +88,7 @@ def test_it_alerts_once_and_closes_by_itself(story: Story) -> None:
     assert story.blocked(LOGIN) == 1.0
 
 
+@pytest.mark.covers("mail-35")
 def test_a_job_that_hands_nobody_over_opens_nothing(story: Story) -> None:
     """Cancelled, paused and buried jobs tell nothing of the route: its pause grows on, without a word."""
     story.blocked(LOGIN)
@@ -97,7 +98,7 @@ def test_a_job_that_hands_nobody_over_opens_nothing(story: Story) -> None:
     assert story.said() == ["The route is blocked: 535 refused"]
 
 
-@pytest.mark.covers("mail-25")
+@pytest.mark.covers("mail-25", "mail-35")
 def test_a_route_that_only_throttles_is_no_storm_of_alerts(story: Story) -> None:
     """Opened and closed a thousand times, it is asked again each second and alerts once in ten minutes."""
     began = story.clock.at
