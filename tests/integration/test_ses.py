@@ -246,7 +246,6 @@ def test_the_day_that_is_used_up_tells_its_end(fake: FakeSes, session: SesSessio
 
 
 @pytest.mark.covers("mail-9")
-@pytest.mark.covers("mail-9")
 def test_one_of_many_that_is_throttled_is_the_only_one_to_wait(fake: FakeSes, session: SesSession) -> None:
     """Whoever was taken before and after it is sent; it is taken when it comes again."""
     fake.state.rules = [{"match": "user@", "do": f"TooManyRequestsException: {TOO_FAST}", "times": 0}]
