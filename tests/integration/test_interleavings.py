@@ -42,16 +42,7 @@ def play(
         small = [f"s{number}" for number in range(8)]
         bench.enqueuer().enqueue(job(small, SMALL), "request")
         bench.enqueuer().enqueue(job(contacts(90), LARGE), "request")
-        foreign = job(contacts(60, start=50), LARGE).to_json()
-        singles = {
-            100 + turns // 30 * number: job([f"s{10 + number}"], SMALL).to_json() for number in range(20)
-        }
-        late = {
-            201: job(contacts(8), LARGE).to_json(),
-            301: Ticket("shop", "nobody").to_bytes(),
-        }
-        overlapping = job([*small[3:], "s8", "s9"], SMALL).to_json()
-        stage.play(turns, {0: foreign, 20: overlapping, 60: foreign, **singles, **late})
+        stage.play(turns, pushes(turns, small))
         stage.work_off()
         stage.play(turns // 4, {0: job(contacts(35, start=90), LARGE).to_json()})
         stage.work_off()
@@ -60,6 +51,15 @@ def play(
         assert bench.leftovers() == {}
         assert_everybody_is_settled_once(stage, SMALL, [f"s{number}" for number in range(30)])
         assert_everybody_is_settled_once(stage, LARGE, contacts(125))
+
+
+def pushes(turns: int, small: list[str]) -> dict[int, bytes]:
+    """What other programs push, and in which turn."""
+    foreign = job(contacts(60, start=50), LARGE).to_json()
+    overlapping = job([*small[3:], "s8", "s9"], SMALL).to_json()
+    singles = {100 + turns // 30 * each: job([f"s{10 + each}"], SMALL).to_json() for each in range(20)}
+    late = {201: job(contacts(8), LARGE).to_json(), 301: Ticket("shop", "nobody").to_bytes()}
+    return {0: foreign, 20: overlapping, 60: foreign, **singles, **late}
 
 
 def assert_everybody_is_settled_once(stage: Stage, batch: str, everybody: list[str]) -> None:
