@@ -60,8 +60,12 @@ class Rounds:
         for thread in threads:
             thread.join()
         self._outcome.played.update(fault.name for fault in faults)
-        if LAPSING & {fault.name for fault in faults}:
-            self._stage.pauses.append(Cut("", began, time.monotonic() + LEASE + 2))
+        names = {fault.name for fault in faults}
+        window = Cut("", began, time.monotonic() + LEASE + 2)
+        if names & LAPSING:
+            self._stage.pauses.append(window)
+        if names & set(schedule.OF_SENTINELS):
+            self._stage.failovers.append(window)
         self._await_flow(faults)
 
     def _play_one(self, fault: schedule.Fault) -> None:
