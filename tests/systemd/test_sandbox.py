@@ -152,6 +152,39 @@ def test_contacts_in_postgresql(service: Service, sections: Sections, sink: Sink
         machine.run("systemctl", "stop", "postgresql")
 
 
+def test_mail_through_a_local_postfix(service: Service, sections: Sections) -> None:
+    """What Debian's own relay on port 25 takes lies in a mailbox, once for each recipient."""
+    machine = service.container
+    box = machine.path("/var/mail/postbox")
+    settings = (
+        "mydestination=example.com",
+        "local_recipient_maps=",
+        "alias_maps=",
+        "luser_relay=postbox@example.com",
+    )
+    machine.run("useradd", "postbox")
+    machine.run("postconf", "-e", *settings)
+    machine.run("systemctl", "unmask", "postfix")
+    machine.run("systemctl", "start", "postfix")
+    sections["smtp"] = {"host": "127.0.0.1", "tls": "none"}
+    service.configure(sections)
+    service.start()
+
+    service.post("spring", [f"user{n}" for n in range(1, 11)])
+
+    assert service.wait_for_batch("spring")["counts"] == {"sent": 10}
+    wanted = [f"X-Original-To: user{n}@example.com" for n in range(1, 11)]
+    lines: list[str] = []
+
+    def all_there() -> bool:
+        lines[:] = box.read_text().splitlines() if box.exists() else []
+        return sum(line.startswith("X-Original-To: ") for line in lines) >= len(wanted)
+
+    wait_until(all_there, 20.0, lambda: machine.run("journalctl", "-n", "30", "--no-pager"))
+    assert sorted(line for line in lines if line.startswith("X-Original-To: ")) == sorted(wanted)
+    machine.run("systemctl", "stop", "postfix")
+
+
 def test_its_own_valkey(service: Service, sections: Sections, sink: Sink) -> None:
     """With ``redis.embedded`` it needs no Redis; what it was given outlives a restart of the unit."""
     service.systemctl("stop", "redis-server")
