@@ -164,6 +164,19 @@ def test_term_while_starting_ends_the_start(made_up: Callable[..., MadeUp], mill
     wait_until(lambda: daemon.survivors() == [])
 
 
+@pytest.mark.covers("supervisor-5")
+def test_term_while_redis_is_waited_for_ends_the_start(made_up: Callable[..., MadeUp]) -> None:
+    """The door is open and Redis away: a TERM ends the wait at once."""
+    daemon = made_up()
+    daemon.untell("redis")
+    daemon.start()
+    wait_until(lambda: "Server starting" in daemon.log, 10.0, lambda: daemon.log)
+
+    daemon.send(signal.SIGTERM)
+
+    assert daemon.wait(5.0) == 0
+
+
 def test_quit_ends_at_once_and_the_next_start_settles(made_up: Callable[..., MadeUp]) -> None:
     """QUIT kills everybody and exits 1; what was in hand is read by the next life."""
     daemon = holding(made_up())
