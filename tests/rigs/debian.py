@@ -28,7 +28,6 @@ _PACKAGES = (
     "systemd,systemd-sysv,dbus,procps,curl,ca-certificates,openssl,"
     "python3,python3-venv,redis-server,postfix,postgresql,sqlite3"
 )
-_MIRROR = "http://deb.debian.org/debian"
 # What a test needs, it starts itself; the rest would only cost time at each boot.
 _NOT_AT_BOOT = (
     "apt-daily.timer",
@@ -43,7 +42,7 @@ _NOT_AT_BOOT = (
 _FOR_OLDER_PYTHONS = ("async-timeout>=4.0.3",)
 
 # As in systemd/build-deb, which puts them into its package.
-_EXTRAS = "postgres,ses,demo"
+_EXTRAS = "postgres,ses,dkim,demo"
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class Debian:
     @property
     def root(self) -> Path:
         """Its root file system."""
-        key = hashlib.sha256(" ".join((_PACKAGES, _MIRROR, *_NOT_AT_BOOT)).encode()).hexdigest()[:8]
+        key = hashlib.sha256(" ".join((_PACKAGES, *_NOT_AT_BOOT)).encode()).hexdigest()[:8]
         return _cache() / f"{self.suite}-{key}"
 
     @property
@@ -96,7 +95,7 @@ def _make_root(debootstrap: str, release: Debian) -> None:
     if release.root.exists():
         return
     new = _emptied(release.root.with_suffix(".new"))
-    command = [debootstrap, "--variant=minbase", f"--include={_PACKAGES}", release.suite, str(new), _MIRROR]
+    command = [debootstrap, "--variant=minbase", f"--include={_PACKAGES}", release.suite, str(new)]
     _run(command)
     _run(["chroot", str(new), "apt-get", "clean"])
     _run(["chroot", str(new), "systemctl", "mask", *_NOT_AT_BOOT])

@@ -33,8 +33,8 @@ _OFFLINE = (
 
 
 def readme_steps() -> str:
-    """The lines that the README tells an administrator to type."""
-    section = (CHECKOUT / "README.md").read_text().split("## Install it under systemd", 1)[1]
+    """The lines that the README tells an administrator to type where no package fits."""
+    section = (CHECKOUT / "README.md").read_text().split("\nElsewhere, by hand:", 1)[1]
     found = re.search(r"```sh\n(.*?)```", section, re.DOTALL)
     assert found, "README.md does not say how to install it under systemd"
     return found[1]
