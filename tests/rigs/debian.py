@@ -75,7 +75,7 @@ def _wheels_key() -> str:
     """One for each set of requirements, and for the whole run, whoever edits the project meanwhile."""
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
     of_use = project["project"]["dependencies"], project["project"]["optional-dependencies"]
-    wanted = repr((project["build-system"], of_use, _FOR_OLDER_PYTHONS))
+    wanted = repr((project["build-system"], of_use, _EXTRAS, _FOR_OLDER_PYTHONS))
     return hashlib.sha256(wanted.encode()).hexdigest()[:8]
 
 
