@@ -38,6 +38,9 @@ _PASSING = re.compile(
     r"|(?:^|[ -])(?:MASTERDOWN|READONLY|NOREPLICAS|MISCONF|OOM|NOMASTERLINK))\b"
 )
 _REFUSED = ("NOAUTH", "WRONGPASS", "NOPERM")
+_NO_REDIS = "what answers there is no Redis"
+# What redis-py says of a server that speaks before it is asked.
+_SPEAKS_FIRST = "Connection not ready"
 
 T = TypeVar("T")
 
@@ -93,10 +96,11 @@ def translated() -> Iterator[None]:
         yield
     except (redis.AuthenticationError, redis.exceptions.NoPermissionError) as error:
         raise RedisRefused(_words(error)) from error
-    except (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, OSError) as error:
-        raise RedisUnavailable(_words(error)) from error
     except redis.InvalidResponse as error:
-        raise RedisUnavailable(f"what answers there is no Redis: {_words(error)}") from error
+        raise RedisUnavailable(_NO_REDIS) from error
+    except (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, OSError) as error:
+        words = _words(error)
+        raise RedisUnavailable(_NO_REDIS if words == _SPEAKS_FIRST else words) from error
     except redis.ResponseError as error:
         words = _words(error)
         if words.startswith(_REFUSED):

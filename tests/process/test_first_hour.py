@@ -81,8 +81,8 @@ STARTS = [
     ),
     Start(
         "the port of something else than Redis",
-        "no Redis at redis://127.0.0.1:{smtp}/0 within 0 s (what answers there is no Redis: Protocol error, "
-        'got "2" as reply type byte); start it, or set REDIS_ADDR or redis.url',
+        "no Redis at redis://127.0.0.1:{smtp}/0 within 0 s (what answers there is no Redis); "
+        "start it, or set REDIS_ADDR or redis.url",
         69,
         AT_ONCE,
         {"REDIS_ADDR": "127.0.0.1:{smtp}"},

@@ -56,7 +56,7 @@ def test_every_worker_has_connections_of_its_own(daemons: Daemons, valkey: Redis
 
 
 @pytest.mark.parametrize("fetch", ["blmove", "brpop"])
-@pytest.mark.parametrize("stops", [4, pytest.param(40, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("stops", [4, pytest.param(20, marks=pytest.mark.slow)])
 @pytest.mark.covers("supervisor-29")
 def test_workers_told_to_stop_under_load_lose_no_job(
     daemons: Daemons, valkey: RedisServer, fetch: str, stops: int
