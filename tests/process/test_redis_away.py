@@ -20,8 +20,7 @@ Servers = Callable[..., RedisServer]
 AT_THE_LOSS = 2.0
 A_TICK = 0.01  # in which the kernel counts each process' time
 IDLE = 20.0
-AWAY = [3, pytest.param(30, marks=pytest.mark.slow)]
-AWAY_IN_HAND = [pytest.param(seconds, marks=pytest.mark.slow) for seconds in (3, 30)]
+AWAY = [3, 30]
 
 
 def cpu(daemon: Daemon) -> float:
@@ -53,6 +52,7 @@ def outage(daemon: Daemon, redis: RedisServer, seconds: float) -> None:
     assert pids(daemon) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", AWAY)
 @pytest.mark.covers("supervisor-11", "supervisor-26", "queues-2", "queues-3", "queues-39")
 def test_redis_away_while_idle(
@@ -69,7 +69,8 @@ def test_redis_away_while_idle(
     assert daemon.term() == 0
 
 
-@pytest.mark.parametrize("seconds", AWAY_IN_HAND)
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", AWAY)
 @pytest.mark.covers("supervisor-11")
 def test_redis_away_while_sending(
     daemons: Daemons, redis_servers: Servers, sink: Sink, project: Project, seconds: float

@@ -72,6 +72,7 @@ def test_a_batch_arrives_and_a_lost_answer_is_not_a_repeat(
 
 
 @pytest.mark.covers("mail-10")
+@pytest.mark.slow
 def test_a_used_up_day_is_waited_for(start: Start, project: Project, fake: FakeSes) -> None:
     """Nobody fails; the batch says why it waits and until when; it goes on by itself when SES takes mail."""
     contacts = project.contacts(12)
