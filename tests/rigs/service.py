@@ -51,7 +51,7 @@ def install(container: Container, release: Debian) -> None:
     steps = f"set -e; export {_OFFLINE}; cd /root/mailerd\n{readme_steps()}"
     container.run("sh", "-c", steps, timeout=180)
     container.run(
-        "sh", "-c", f"{_OFFLINE} /opt/mailerd/current/bin/pip install -q 'mailerd[embedded]'", timeout=60
+        "sh", "-c", f"{_OFFLINE} /opt/mailerd/current/bin/pip install -q 'mailerd[embedded,ses]'", timeout=60
     )
 
 

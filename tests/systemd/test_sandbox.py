@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from rigs.daemon import Sections
+from rigs.fake_ses import ENVIRONMENT, FakeSes
 from rigs.service import UNIT, Service
 from rigs.sink import Sink
 from rigs.tls_server import TlsServer
@@ -123,6 +124,23 @@ def test_smtp_over_tls_with_a_login(service: Service, sections: Sections, tls_se
 
     assert service.wait_for_batch("spring")["counts"] == {"sent": 2}
     assert sorted(tls_server.recipients) == ["user1@example.com", "user2@example.com"]
+
+
+def test_mail_through_amazon_ses(service: Service, sections: Sections) -> None:
+    """Requests are signed with the credentials of the unit's environment, and the mail arrives."""
+    with FakeSes() as fake:
+        sections["mail"]["transport"] = "ses"
+        del sections["smtp"]
+        service.configure({**sections, "ses": fake.settings})
+        keys = "".join(f"{name}={value}\n" for name, value in ENVIRONMENT.items())
+        service.container.write("/etc/default/mailerd", keys, "600")
+        service.start()
+
+        service.post("spring", ["user1", "user2"])
+
+        assert service.wait_for_batch("spring")["counts"] == {"sent": 2}
+        assert sorted(mail.recipient for mail in fake.mails()) == ["user1@example.com", "user2@example.com"]
+        service.stop()
 
 
 CONTACTS_TABLE = """
