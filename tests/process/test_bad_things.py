@@ -6,7 +6,7 @@ import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -265,6 +265,17 @@ def fill(ballast: Path) -> None:
             file.write(b"x" * 1024)
 
 
+@contextlib.contextmanager
+def small_disk(folder: Path) -> Iterator[Path]:
+    """A file system of 256 KiB, mounted there."""
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
 @pytest.mark.root
 def test_a_full_disk_under_the_logs(
     daemons: Daemons, valkey: RedisServer, sink: Sink, project: Project, tmp_path: Path
@@ -272,11 +283,10 @@ def test_a_full_disk_under_the_logs(
     """A log that cannot be written stops no mail and no shutdown; once there is room it goes on."""
     needs.root()
     contacts = project.contacts(50)
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)], check=True)
-    try:
-        daemon = daemons(project.sections(valkey, sink))
+    with (
+        small_disk(tmp_path / "disk") as disk,
+        contextlib.closing(daemons(project.sections(valkey, sink))) as daemon,
+    ):
         daemon.log_path = disk / "daemon.log"
         daemon.start()
         fill(disk / "ballast")
@@ -287,9 +297,6 @@ def test_a_full_disk_under_the_logs(
         daemon.post("/queue", job("heard", contacts[:1]))
         daemon.wait_for_line("BatchID:heard}", 10, mark)
         assert daemon.term() == 0
-    finally:
-        daemon.close()
-        subprocess.run(["umount", str(disk)], check=True)
 
 
 @pytest.mark.root
@@ -300,10 +307,8 @@ def test_a_full_disk_under_the_state(
     needs.root()
     contacts = project.contacts(3)
     disk = tmp_path / "disk"
-    disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)], check=True)
-    try:
-        daemon = daemons(project.sections(valkey, sink, daemon={"state_dir": str(disk / "state")}))
+    sections = project.sections(valkey, sink, daemon={"state_dir": str(disk / "state")})
+    with small_disk(disk), contextlib.closing(daemons(sections)) as daemon:
         daemon.start(ready=False)
         assert daemon.wait(10) == 70
         assert "No space left on device; make room" in daemon.log
@@ -312,6 +317,3 @@ def test_a_full_disk_under_the_state(
         daemon.post("/queue", job("late", contacts))
         assert daemon.wait_for_batch("late", 20)["counts"] == {"sent": 3}
         assert daemon.term() == 0
-    finally:
-        daemon.close()
-        subprocess.run(["umount", str(disk)], check=True)

@@ -26,18 +26,15 @@ def test_a_short_job_overtakes_a_batch_of_100_000(
     daemon = daemons(sections).start()
     push(valkey, job("huge", [f"h{n}@example.com" for n in range(100_000)]))
     sink.wait_for(500, 30)
-    waits = []
     for number in range(3):
         before = len(sink.mails())
         begun = time.monotonic()
         push(valkey, job(f"short{number}", [f"short{number}@example.com"]))
         wait_until(lambda number=number: f"short{number}@example.com" in sink.recipients(), 10, daemon.tail)
-        waits.append(time.monotonic() - begun)
+        assert time.monotonic() - begun <= 1
         sink.wait_for(before + 200, 20)
     batch = daemon.batch("huge")
 
-    # Others use the machine as well: noise can only lengthen a wait.
-    assert min(waits) <= 1, waits
     assert batch["recipients"] == sum(batch["counts"].values()) == 100_000
     assert batch["state"] == "sending"
     assert daemon.term() == 0

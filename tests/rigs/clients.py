@@ -5,6 +5,9 @@ from __future__ import annotations
 import http.client
 import json
 import threading
+from collections.abc import Callable
+
+from rigs.waiting import wait_until
 
 
 class Client:
@@ -63,3 +66,22 @@ class Client:
             self.accepted.append(batch_id)
         else:
             self.failures.append(f"{batch_id}: {response.status} {body[:200]!r}")
+
+
+def several(number: int, port: int, pause: float) -> list[Client]:
+    """So many clients, every second one keep-alive."""
+    return [
+        Client(port, f"client{n}", keep_alive=n % 2 == 0, template_id="plain", pause=pause)
+        for n in range(number)
+    ]
+
+
+def accepted(clients: list[Client]) -> list[str]:
+    """The batches that they were told are accepted."""
+    return [batch for client in clients for batch in client.accepted]
+
+
+def wait_for_more(clients: list[Client], batches: int, told: Callable[[], str]) -> None:
+    """Wait until so many more batches are accepted; ``told`` is what the service says if they are not."""
+    wanted = len(accepted(clients)) + batches
+    wait_until(lambda: len(accepted(clients)) >= wanted, 30.0, lambda: told()[-3000:])

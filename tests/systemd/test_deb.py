@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rigs import debian
-from rigs.clients import Client
+from rigs.clients import Client, accepted, several, wait_for_more
 from rigs.container import Container
 from rigs.daemon import Sections
 from rigs.debian import Debian
@@ -19,7 +19,6 @@ from rigs.package import DPKG, Package
 from rigs.project import Project
 from rigs.service import PORT, UNIT
 from rigs.sink import Sink
-from rigs.waiting import wait_until
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -75,24 +74,10 @@ def sections(package: Package, sink: Sink) -> Sections:
 @pytest.fixture
 def clients(package: Package, sections: Sections) -> Iterator[list[Client]]:
     """24 clients, half of them keep-alive, posting all the time."""
-    made = [
-        Client(PORT, f"client{n}", keep_alive=n % 2 == 0, template_id="plain", pause=0.3)
-        for n in range(CLIENTS)
-    ]
+    made = several(CLIENTS, PORT, 0.3)
     yield made
     for client in made:
         client.stop()
-
-
-def accepted(clients: list[Client]) -> list[str]:
-    """The batches that they were told are accepted."""
-    return [batch for client in clients for batch in client.accepted]
-
-
-def wait_for_more(clients: list[Client], package: Package) -> None:
-    """Wait until thirty more batches are accepted."""
-    wanted = len(accepted(clients)) + 30
-    wait_until(lambda: len(accepted(clients)) >= wanted, 30.0, lambda: package.journal()[-3000:])
 
 
 def test_an_installation_is_ready_to_use(package: Package) -> None:
@@ -122,13 +107,13 @@ def test_everything_compiled_finds_its_libraries(package: Package) -> None:
 
 def test_upgrade_and_way_back_refuse_nobody(package: Package, clients: list[Client], sink: Sink) -> None:
     """Under 24 posting clients no request fails, each batch is delivered once, and the settings stay."""
-    wait_for_more(clients, package)
+    wait_for_more(clients, 30, package.journal)
     package.dpkg("--install", package.file(package.next_version))
     assert package.running == package.current == package.next_version
-    wait_for_more(clients, package)
+    wait_for_more(clients, 30, package.journal)
     package.shell("mailerd-switch previous")
     assert package.running == package.current == package.version
-    wait_for_more(clients, package)
+    wait_for_more(clients, 30, package.journal)
     for client in clients:
         client.stop()
 

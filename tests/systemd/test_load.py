@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from rigs.clients import Client
+from rigs.clients import Client, accepted, several, wait_for_more
 from rigs.daemon import Sections
 from rigs.service import PORT, Service
 from rigs.sink import Sink
@@ -25,33 +25,19 @@ def clients(service: Service, sections: Sections) -> Iterator[list[Client]]:
     del sections["contacts"]  # then an address is its own contact
     service.configure(sections)
     service.start()
-    made = [
-        Client(PORT, f"client{n}", keep_alive=n % 2 == 0, template_id="plain", pause=0.1)
-        for n in range(CLIENTS)
-    ]
+    made = several(CLIENTS, PORT, 0.1)
     yield made
     for client in made:
         client.stop()
-
-
-def accepted(clients: list[Client]) -> list[str]:
-    """The batches that they were told are accepted."""
-    return [batch for client in clients for batch in client.accepted]
-
-
-def wait_for_more(clients: list[Client], service: Service, batches: int) -> None:
-    """Wait until so many more batches are accepted."""
-    wanted = len(accepted(clients)) + batches
-    wait_until(lambda: len(accepted(clients)) >= wanted, 30.0, lambda: service.journal()[-3000:])
 
 
 @pytest.mark.covers("supervisor-30", "supervisor-31")
 def test_no_request_fails_over_restarts(service: Service, clients: list[Client], sink: Sink) -> None:
     """Ten restarts: nobody is refused, cut off or answered wrongly, and each batch is delivered once."""
     for _ in range(RESTARTS):
-        wait_for_more(clients, service, 30)
+        wait_for_more(clients, 30, service.journal)
         service.restart()
-    wait_for_more(clients, service, 30)
+    wait_for_more(clients, 30, service.journal)
     for client in clients:
         client.stop()
 
@@ -65,11 +51,11 @@ def test_no_request_fails_over_restarts(service: Service, clients: list[Client],
 def test_a_kill_refuses_nobody(service: Service, clients: list[Client], sink: Sink) -> None:
     """Killed as a whole, it is back on the same socket: who was not in the middle of a request waits."""
     for _ in range(2):
-        wait_for_more(clients, service, 30)
+        wait_for_more(clients, 30, service.journal)
         restarts = service.restarts
         service.systemctl("kill", "-s", "KILL", "mailerd")
         wait_until(lambda restarts=restarts: service.restarts > restarts and service.is_up, 30.0)
-    wait_for_more(clients, service, 30)
+    wait_for_more(clients, 30, service.journal)
     for client in clients:
         client.stop()
 
@@ -78,7 +64,7 @@ def test_a_kill_refuses_nobody(service: Service, clients: list[Client], sink: Si
 
 def test_a_stop_lasts(service: Service, clients: list[Client]) -> None:
     """Stopped under load it exits 0, and no request brings it back."""
-    wait_for_more(clients, service, 100)
+    wait_for_more(clients, 100, service.journal)
 
     service.stop()
 

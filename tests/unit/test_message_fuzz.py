@@ -132,14 +132,17 @@ def look(a: str, b: str, email_: str, headers: dict[str, str], toml: dict[str, s
     assert body(mail, "html").endswith(lines(b))
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
-@given(
+any_mail = given(
     TEXTS,
     TEXTS,
     ADDRESSES,
     st.dictionaries(NAMES, TEXTS, max_size=3),
     st.dictionaries(NAMES, TEXTS, max_size=2),
 )
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+@any_mail
 @example("\r\nBcc: evil@example.com", "\r\n.\r\n", "a@b.example", {"X-A": "1\r\nBcc: e@e.example"}, {})
 def test_nothing_a_contact_has_does_harm(
     a: str, b: str, email_: str, headers: dict[str, str], toml: dict[str, str]
@@ -150,13 +153,7 @@ def test_nothing_a_contact_has_does_harm(
 
 @pytest.mark.slow
 @settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
-@given(
-    TEXTS,
-    TEXTS,
-    ADDRESSES,
-    st.dictionaries(NAMES, TEXTS, max_size=3),
-    st.dictionaries(NAMES, TEXTS, max_size=2),
-)
+@any_mail
 def test_nothing_that_many_contacts_have_does_harm(
     a: str, b: str, email_: str, headers: dict[str, str], toml: dict[str, str]
 ) -> None:
