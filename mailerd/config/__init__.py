@@ -5,13 +5,14 @@ The configuration: one frozen value, all its problems at once.
 calls ``load``; everybody else is handed the value.
 """
 
-from mailerd.config.entries import Dkim, SmtpReply
+from mailerd.config.entries import ClientLimit, Dkim, DomainLimit, Limit, SmtpReply
 from mailerd.config.loading import load
 from mailerd.config.model import (
     Api,
     Config,
     Contacts,
     Daemon,
+    Limits,
     Log,
     Mail,
     Queue,
@@ -26,10 +27,14 @@ from mailerd.config.urls import scrub
 
 __all__ = [
     "Api",
+    "ClientLimit",
     "Config",
     "Contacts",
     "Daemon",
     "Dkim",
+    "DomainLimit",
+    "Limit",
+    "Limits",
     "Log",
     "Mail",
     "Queue",

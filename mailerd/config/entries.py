@@ -1,5 +1,5 @@
 """
-The settings that are lists of tables: ``[[api.keys]]``, ``[[mail.dkim]]`` and ``[[smtp.replies]]``.
+The settings that are lists of tables, such as ``[[api.keys]]`` and ``[[limits.clients]]``.
 
 Pure. Each is also one line in a variable or a credential, since these have no tables. Used by ``model.py``,
 and by whoever is handed an entry.
@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
-from mailerd.config.kinds import OptionalPath, Seconds, Section
+from mailerd.config.kinds import Count, OptionalPath, Seconds, Section
 
 EVERY_CLIENT = "*"
 
@@ -31,6 +31,12 @@ def _api_keys(value: Any) -> Any:
         return value
     pairs = (pair.partition(":") for pair in value.split(",") if pair.strip())
     return [{"client_id": client.strip(), "sha256": digest.strip()} for client, _, digest in pairs]
+
+
+def _client(value: str) -> str:
+    if not _CLIENT.fullmatch(value):
+        raise ValueError("must be a client id")
+    return value
 
 
 def _client_or_all(value: str) -> str:
@@ -61,15 +67,18 @@ def _dkim_keys(value: Any) -> Any:
     return [dict(zip(names, map(str.strip, entry), strict=False)) for entry in entries]
 
 
-def _replies(value: Any) -> Any:
-    # A text may have any character in it; so the one line is JSON.
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value or "[]")
-    except ValueError:
-        example = '[{"code": 550, "text": "relay access denied", "means": "route"}]'
-        raise ValueError(f"must be JSON on one line: {example}") from None
+def _json_like(example: str) -> BeforeValidator:
+    """For entries whose one line is JSON."""
+
+    def read(value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value or "[]")
+        except ValueError:
+            raise ValueError(f"must be JSON on one line: {example}") from None
+
+    return BeforeValidator(read)
 
 
 def _code(value: Any) -> Any:
@@ -152,6 +161,55 @@ class SmtpReply(Section):
         return f"{' '.join(words)}: {self.means}" + (f", {self.wait:g} s" if self.wait else "")
 
 
+class Limit(Section):
+    """At most so many mails in any second, and in any 24 hours; 0: any number."""
+
+    per_second: Seconds = 0.0
+    per_day: Count = 0
+
+
+class _LimitOf(Limit):
+    @model_validator(mode="after")
+    def _limits_something(self) -> _LimitOf:
+        if not (self.per_second or self.per_day):
+            raise ValueError("limits nothing: needs per_second, per_day or both")
+        return self
+
+
+class ClientLimit(_LimitOf):
+    """A limit for all mails of one client."""
+
+    client_id: Annotated[str, AfterValidator(_client)]
+
+
+class DomainLimit(_LimitOf):
+    """A limit for all mails to one domain, and with ``mx`` to those whose mail servers' names end with it."""
+
+    domain: DnsName
+    mx: Annotated[str, AfterValidator(lambda value: _dns_name(value) if value else value)] = ""
+
+
+def _once_each(limits: tuple[Any, ...], name: str) -> tuple[Any, ...]:
+    names = [getattr(limit, name) for limit in limits]
+    for one in names:
+        if names.count(one) > 1:
+            raise ValueError(f"has {one} twice: each {name} has one limit")
+    return limits
+
+
 ApiKeys = Annotated[tuple[ApiKey, ...], BeforeValidator(_api_keys), AfterValidator(_all_different)]
 DkimKeys = Annotated[tuple[Dkim, ...], BeforeValidator(_dkim_keys)]
-SmtpReplies = Annotated[tuple[SmtpReply, ...], BeforeValidator(_replies)]
+SmtpReplies = Annotated[
+    # A text may have any character in it.
+    tuple[SmtpReply, ...], _json_like('[{"code": 550, "text": "relay access denied", "means": "route"}]')
+]
+ClientLimits = Annotated[
+    tuple[ClientLimit, ...],
+    _json_like('[{"client_id": "shop", "per_second": 5}]'),
+    AfterValidator(lambda limits: _once_each(limits, "client_id")),
+]
+DomainLimits = Annotated[
+    tuple[DomainLimit, ...],
+    _json_like('[{"domain": "example.com", "per_second": 5}]'),
+    AfterValidator(lambda limits: _once_each(limits, "domain")),
+]

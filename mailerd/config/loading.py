@@ -2,8 +2,8 @@
 ``load``: from every source to one ``Config``, or to every problem of all of them.
 
 The story: read the sources, lay one over the other, read the secrets that lie in files, put in
-``REDIS_ADDR``, take out what only later versions know, validate, check what hangs together. Only the
-command line calls it, at start and at every reload.
+``REDIS_ADDR``, validate, check what hangs together. Only the command line calls it, at start and at every
+reload.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from typing import Any
 from pydantic import ValidationError
 
 from mailerd.config.checks import cross_problems
-from mailerd.config.later import take_out_later
 from mailerd.config.messages import problem_of
 from mailerd.config.model import Config, Redis, keys, sections
 from mailerd.config.sources import (
@@ -46,7 +45,6 @@ def load(path: Path | None, environ: Mapping[str, str], cwd: Path) -> Config:
         merged.lay(source)
     merged.read_secrets()
     merged.put_in_redis_addr()
-    merged.problems += take_out_later(merged.raw)
     config = _validated(merged)
     if config is None or merged.problems:
         raise ConfigurationError(merged.problems)

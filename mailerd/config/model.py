@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr
 
-from mailerd.config.entries import ApiKeys, DkimKeys, SmtpReplies
+from mailerd.config.entries import ApiKeys, ClientLimits, DkimKeys, DomainLimits, Limit, SmtpReplies
 from mailerd.config.kinds import (
     BareAddress,
     ContactQuery,
@@ -154,6 +154,13 @@ class Ses(Section):
     read_timeout: Span = 60.0
 
 
+class Limits(Limit):
+    """How fast all workers of all hosts together hand mails over, and how many of them in 24 hours."""
+
+    clients: ClientLimits = ()
+    domains: DomainLimits = ()
+
+
 class Log(Section):
     """What is logged, and how."""
 
@@ -175,6 +182,7 @@ class Config(Section):
     mail: Mail = Field(default_factory=Mail)
     smtp: Smtp | None = None
     ses: Ses | None = None
+    limits: Limits = Field(default_factory=Limits)
     log: Log = Field(default_factory=Log)
 
     @property

@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from functools import cache
 
-from mailerd.config.later import LATER
 from mailerd.config.model import keys, sections
 
 
@@ -23,9 +22,8 @@ def settings() -> tuple[tuple[str, str], ...]:
 
 @cache
 def variables() -> dict[str, tuple[str, str]]:
-    """``MAILERD_SMTP__PORT`` and so on, with section and key; those of later versions too."""
-    known = (*settings(), *((section, key) for section, key in LATER if key))
-    return {f"MAILERD_{section}__{key}".upper(): (section, key) for section, key in known}
+    """``MAILERD_SMTP__PORT`` and so on, with section and key."""
+    return {f"MAILERD_{section}__{key}".upper(): (section, key) for section, key in settings()}
 
 
 def is_setting(section: str, key: str = "") -> bool:

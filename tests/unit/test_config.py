@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mailerd.config import Config, load, locate, scrub
-from mailerd.config.later import LATER
+from mailerd.config import ClientLimit, Config, DomainLimit, load, locate, scrub
 from mailerd.config.model import keys, sections
 from mailerd.config.names import settings
 from mailerd.config.urls import SentinelUrl, apply_redis_addr, parse_sentinel_url
@@ -258,6 +257,13 @@ def test_all_problems_of_all_sources_at_once(place: Place) -> None:
             "ses.endpoint_url: must be the URL",
         ),
         ("[mail]\nretry_delays=[]", "mail.retry_delays: must not be empty"),
+        ("[limits]\nper_second = -1", "limits.per_second: must be at least 0"),
+        ("[[limits.clients]]\nclient_id='a'", "limits.clients.0: limits nothing"),
+        (
+            "[[limits.domains]]\ndomain='a.b'\nper_day=1\n" * 2,
+            "limits.domains: has a.b twice",
+        ),
+        ("[[limits.domains]]\ndomain='a.b'\nper_dya=1\n", "limits.domains.0.per_dya: is nothing that"),
     ],
 )
 def test_what_does_not_fit_is_told(place: Place, toml: str, problem: str) -> None:
@@ -265,21 +271,6 @@ def test_what_does_not_fit_is_told(place: Place, toml: str, problem: str) -> Non
     [only] = place.problems(toml)
 
     assert only.startswith(problem)
-
-
-@pytest.mark.parametrize(
-    ("toml", "field"),
-    [
-        ("[limits]\nper_second = 5", "limits.per_second"),
-        ("[limits.clients]\nx = 5", "limits"),
-    ],
-)
-def test_settings_of_later_versions_are_not_ignored(place: Place, toml: str, field: str) -> None:
-    """Who sets what this version cannot do yet is told so, rather than left to believe in it."""
-    [problem] = place.problems(toml)
-
-    assert problem.startswith(f"{field}: ")
-    assert "comes with a later version" in problem
 
 
 # Every key that the contract names.
@@ -294,20 +285,16 @@ CONTRACT = {
     "mail": "transport from envelope_from redirect_to unknown max_age",
     "smtp": "host port tls username password password_file ca_file helo_name mails_per_connection",
     "ses": "region endpoint_url configuration_set",
-    "limits": "per_second per_day",
+    "limits": "per_second per_day clients domains",
     "log": "format level addresses",
 }
 
 
-def test_no_setting_of_the_contract_is_foreign(place: Place) -> None:
-    """Each is a setting, or is refused with the word that it comes later; none is taken and ignored."""
-    known = set(settings()) | set(LATER)
+def test_no_setting_of_the_contract_is_foreign() -> None:
+    """Each that the contract names is a setting."""
     named = {(section, key) for section, names in CONTRACT.items() for key in names.split()}
 
-    assert named - known == set()
-    for section, key in sorted(set(LATER) & named):
-        (problem,) = place.problems(f"[{section}]\n{key} = 7\n")
-        assert problem == f"{section}.{key}: comes with a later version of mailerd; leave it out"
+    assert named - set(settings()) == set()
 
 
 def test_a_secret_of_several_lines_is_none(place: Place) -> None:
@@ -324,11 +311,15 @@ def test_a_secret_of_several_lines_is_none(place: Place) -> None:
     ]
 
 
-def test_defaults_of_later_settings_are_taken(place: Place) -> None:
-    """A later setting at its default changes nothing and is accepted, in the environment too."""
-    toml = "[redis]\nreplicas = 0\n[api]\nkeys = []\n[limits]\n"
+def test_limits(place: Place) -> None:
+    """Limits come from the file or from one variable, in fractions too; names are as the DNS has them."""
+    domain = "[[limits.domains]]\ndomain = 'GMail.com'\nmx = 'google.com.'\nper_day = 9\n"
+    toml = f"[limits]\nper_second = 0.5\n{domain}"
+    limits = place.load(toml, {"MAILERD_LIMITS__CLIENTS": '[{"client_id": "shop", "per_second": 2}]'}).limits
 
-    assert place.load(toml, {"MAILERD_REDIS__REPLICAS": "0"}) == Config()
+    assert (limits.per_second, limits.per_day) == (0.5, 0)
+    assert limits.clients == (ClientLimit(client_id="shop", per_second=2),)
+    assert limits.domains == (DomainLimit(domain="gmail.com", mx="google.com", per_day=9),)
 
 
 def test_keys_of_the_api(place: Place) -> None:
