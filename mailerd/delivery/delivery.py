@@ -1,0 +1,182 @@
+"""
+The way of a slice: who is next, claim, hand over, mark, until nobody is left.
+
+Recipients go in small groups, and each group is noted on the board before it is claimed, so that whatever
+kills the worker, the janitor knows who was handed over and who was not. Called by ``work``'s handler.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from mailerd.board import Answered, Event, Slot
+from mailerd.board import Group as OnBoard
+from mailerd.clock import Clock, Stop, leave_signals_to_the_main_thread
+from mailerd.contacts import Contact, ContactSource
+from mailerd.delivery.group import NOT_BEGUN, Group
+from mailerd.delivery.values import End, Letter, Pass, Work
+from mailerd.errors import ContactsUnavailable, LeaseLost, TooFewCopies
+from mailerd.message import Message
+from mailerd.outcome import Kind, Outcome
+from mailerd.queue.answers import Booking, Halt
+from mailerd.queue.keys import Batch
+from mailerd.queue.lease import Lease
+from mailerd.queue.ledger import Ledger
+from mailerd.transports import Session
+
+# Outcomes of attempts in which nothing was handed over.
+NO_HAND_OVER = frozenset({Kind.WITHHELD, Kind.BLOCKED, Kind.REFUSED})
+MAYBE_MAILED = frozenset({Kind.SENT, Kind.UNKNOWN})
+NEVER_CLAIMED = frozenset({Kind.INVALID, Kind.SUPPRESSED})
+
+# What the contact source knows of each recipient.
+Known = Mapping[str, Contact | Outcome]
+# What one attempt came to, and how long it took (seconds).
+_Delivered = tuple[Outcome, float]
+
+
+class Delivery:
+    """Delivers for one incarnation."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        lease: Lease,
+        slot: Slot,
+        contacts: ContactSource,
+        sessions: Sequence[Session],
+        stops: tuple[Stop, Stop],
+        clock: Clock,
+    ) -> None:
+        self._ledger = ledger
+        self._lease = lease
+        self._slot = slot
+        self._contacts = contacts
+        self._sessions = sessions
+        self._stop, self._hurry = stops
+        self._clock = clock
+        self._threads = ThreadPoolExecutor(
+            len(sessions), "connection", initializer=leave_signals_to_the_main_thread
+        )
+
+    def deliver(self, work: Work, progress: Callable[[], None]) -> Pass:
+        """
+        Bring these recipients to an outcome each; ``progress`` is called before each group.
+
+        Raises ``LeaseLost``, ``TooFewCopies`` where replicas have not confirmed a claim, and
+        ``RedisUnavailable`` when a stop came while Redis was away.
+        """
+        try:
+            known = self._contacts.lookup(work.contact_ids)
+        except ContactsUnavailable as fault:
+            return Pass(End.BLOCKED, str(fault))
+        rest, busy = deque(work.contact_ids), list[str]()
+        while rest:
+            if self._stop:
+                return Pass(End.STOPPED)
+            progress()
+            group = self._next_group(work.letter, rest, known)
+            if group.messages:
+                self._claim(work, group)
+                self._hand_over(work, group)
+            self._mark(work, group)
+            busy += group.busy
+            if group.ended:
+                return group.ended
+        return Pass(End.DONE, busy=tuple(busy))
+
+    def _next_group(self, letter: Letter, rest: deque[str], known: Known) -> Group:
+        """Who is next: taken out of ``rest``, with the mail of each, or with why there is none."""
+        group = Group()
+        while rest and len(group.messages) < len(self._sessions):
+            contact_id = rest.popleft()
+            message = self._message(letter, known[contact_id])
+            if isinstance(message, Outcome):
+                group.bookings.append(Booking(contact_id, message))
+            else:
+                group.messages[contact_id] = message
+        return group
+
+    def _message(self, letter: Letter, contact: Contact | Outcome) -> Message | Outcome:
+        if isinstance(contact, Outcome):
+            return contact
+        if contact.suppressed:
+            return Outcome(Kind.SUPPRESSED, "the contact is suppressed")
+        return letter.message(contact, self._clock.now())
+
+    def _claim(self, work: Work, group: Group) -> None:
+        """Note the group on the board, and then ask the ledger who of it is ours."""
+        batch, contact_ids, policy = work.letter.batch, group.contact_ids, work.letter.policy
+        self._slot.begin_group(OnBoard(batch.client_id, batch.batch_id, contact_ids))
+        try:
+            answers = self._ledger.claim(batch, contact_ids, retry=work.retry, resend=policy.resend)
+        except (LeaseLost, TooFewCopies):
+            # They may be claimed, by this try or by one whose answer was lost: nobody was handed over.
+            self._ledger.mark(batch, "", [Booking(each, NOT_BEGUN) for each in contact_ids])
+            self._slot.clear_group()
+            raise
+        if isinstance(answers, Halt):
+            group.halted(answers)
+        else:
+            group.claimed(answers)
+
+    def _hand_over(self, work: Work, group: Group) -> None:
+        """Hand the claimed ones over, and note what each came to and what follows from that."""
+        contact_ids = group.contact_ids
+        messages = [group.messages[contact_ids[index]] for index in group.claims]
+        chance = random.random()  # noqa: S311 - it only spreads the pauses
+        delivered = self._deliver_all(list(group.claims), messages)
+        for (index, claim), (outcome, seconds) in zip(group.claims.items(), delivered, strict=True):
+            if outcome.kind not in NO_HAND_OVER:
+                self._slot.tally.handed_over(seconds)
+            booked, delay = work.letter.policy.after(outcome, claim.attempts, claim.age, chance)
+            group.bookings.append(Booking(contact_ids[index], booked, delay))
+            group.came_to(outcome)
+        self._remember(work.letter.batch, group)
+
+    def _deliver_all(self, claimed: list[int], messages: list[Message]) -> list[_Delivered]:
+        if len(claimed) == 1:
+            return [self._deliver_one(self._sessions[0], claimed[0], messages[0])]
+        return list(self._threads.map(self._deliver_one, self._sessions, claimed, messages))
+
+    def _deliver_one(self, session: Session, index: int, message: Message) -> _Delivered:
+        began = self._clock.monotonic()
+        outcome = session.deliver(message, lambda: self._begin(index))
+        self._slot.answer(index, outcome)
+        return outcome, self._clock.monotonic() - began
+
+    def _begin(self, index: int) -> bool:
+        """The last look before a hand-over: afterwards the recipient may have the mail."""
+        if self._hurry or self._slot.stop_flag or not self._lease.lives():
+            return False
+        self._slot.hand_over(index)
+        return True
+
+    def _remember(self, batch: Batch, group: Group) -> None:
+        """Put on the ring who has the mail, may have it or has not: a Redis that forgets it is told again."""
+        outcomes = tuple(
+            (booking.contact_id, kind if kind in MAYBE_MAILED else Kind.WITHHELD)
+            for booking in group.bookings
+            if (kind := booking.outcome.kind) not in NEVER_CLAIMED
+        )
+        if outcomes:
+            incarnation = self._lease.incarnation
+            now = self._clock.now()
+            self._slot.ring.add(Answered(now, incarnation, batch.client_id, batch.batch_id, outcomes))
+
+    def _mark(self, work: Work, group: Group) -> None:
+        """Book what is known of the group, and take it off the board."""
+        changed = self._ledger.mark(work.letter.batch, work.jid, group.bookings)
+        self._slot.clear_group()
+        self._slot.settled += changed
+        self._slot.progress = self._clock.monotonic()
+        self._slot.tally.event(Event.BUSY, len(group.busy))
+        for booking in group.bookings:
+            self._slot.tally.outcome(booking.outcome.kind)
+
+    def close(self) -> None:
+        """End the threads; no delivery is under way."""
+        self._threads.shutdown(wait=False)

@@ -1,0 +1,80 @@
+"""
+What ``delivery`` is given and what it gives back: the letter, the recipients, how the pass ended.
+
+Values and what follows from them alone; knows no ledger and no transport. Used by ``delivery`` and ``work``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from mailerd.contacts import Contact
+from mailerd.errors import RenderFailed
+from mailerd.message import Composer, Message
+from mailerd.outcome import Kind, Outcome, RetryPolicy
+from mailerd.queue.keys import Batch
+from mailerd.render import Template
+
+
+class End(Enum):
+    """How a pass over some recipients ended."""
+
+    DONE = auto()
+    STOPPED = auto()  # told to stop, or not sure of the lease: the rest is untouched
+    PAUSED = auto()  # the batch was paused: the rest is untouched
+    CANCELLED = auto()  # the batch was cancelled: nobody of the rest is handed over any more
+    BLOCKED = auto()  # the route or the contact database is out of order: the rest is untouched
+    REFUSED = auto()  # the same, and asking again may make it worse
+
+
+# How an attempt that found the route out of order ends a pass.
+OUT_OF_ORDER = {Kind.BLOCKED: End.BLOCKED, Kind.REFUSED: End.REFUSED}
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """The end of a pass; ``reason`` says what blocked it; ``busy`` are in another worker's hand."""
+
+    end: End
+    reason: str = ""
+    busy: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """What a batch sends: its template as pinned, its composer, its variables, its retry policy."""
+
+    template: Template
+    composer: Composer
+    variables: Mapping[str, object]
+    policy: RetryPolicy
+    batch: Batch
+
+    def message(self, contact: Contact, now: float) -> Message | Outcome:
+        """The mail to one contact, or why it gets none."""
+        fields = dict(contact.fields)
+        common = {"batch_id": self.batch.batch_id, "client_id": self.batch.client_id}
+        try:
+            rendered = self.template.render({**self.variables, **fields, **common, "contact": fields})
+        except RenderFailed as failure:
+            return Outcome(Kind.FAILED, str(failure))
+        return self.composer.compose(contact.id, contact.email, rendered, now)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Recipients of one batch who are to get the letter; ``retry``: they were deferred and are due."""
+
+    letter: Letter
+    jid: str
+    contact_ids: tuple[str, ...]
+    retry: bool
+
+
+def variables_of(variables_json: str) -> dict[str, object]:
+    """A batch's template variables from the form in which the ledger keeps them."""
+    variables: dict[str, object] = json.loads(variables_json)
+    return variables
