@@ -13,7 +13,8 @@ from enum import StrEnum
 
 from mailerd.cli.output import counted
 from mailerd.cli.queue import CONNECT_TIMEOUT, TIMEOUT, reached
-from mailerd.config import Config, Ses, scrub
+from mailerd.clock import SystemClock
+from mailerd.config import Config, Ses, Smtp, scrub
 from mailerd.errors import EXIT_CLEAN, EXIT_CONFIGURATION, EXIT_REDIS, MailerdError, RedisNotReachable
 
 _PATIENCE = 10.0  # seconds that a mail server has for each answer
@@ -79,19 +80,30 @@ def _mail(config: Config) -> Graded:
     if config.mail.transport == "ses":
         yield from _ses(config)
         return
-    smtp = config.smtp
-    if smtp:
-        patience = {
-            "connect_timeout": min(_PATIENCE, smtp.connect_timeout),
-            "command_timeout": min(_PATIENCE, smtp.command_timeout),
-        }
-        config = config.model_copy(update={"smtp": smtp.model_copy(update=patience)})
+    if config.mail.transport == "smtp" and config.smtp:
+        yield from _smtp(config.smtp)
+        return
     transport = open_transport(config)
     if transport is None:
         yield Grade.OK, "transport none: nothing is sent, there is nothing to reach"
         return
     trouble = transport.trouble()
-    yield (Grade.PROBLEM, trouble) if trouble else (Grade.OK, _way_out(config))
+    yield (Grade.PROBLEM, trouble) if trouble else (Grade.OK, f"mails can be written to {config.outbox}")
+
+
+def _smtp(smtp: Smtp) -> Graded:
+    from mailerd.transports.relays import Relays
+
+    patience = {
+        "connect_timeout": min(_PATIENCE, smtp.connect_timeout),
+        "command_timeout": min(_PATIENCE, smtp.command_timeout),
+    }
+    relays = Relays(smtp.model_copy(update=patience), SystemClock()).all
+    troubles = [relay.trouble() for relay in relays]
+    # As long as one of several takes mail, nobody waits.
+    bad = Grade.PROBLEM if all(troubles) else Grade.WARNING
+    for relay, trouble in zip(relays, troubles, strict=True):
+        yield (bad, trouble) if trouble else (Grade.OK, _takes_mail(relay.settings))
 
 
 def _ses(config: Config) -> Graded:
@@ -128,10 +140,7 @@ def _dkim(config: Config) -> Graded:
         )
 
 
-def _way_out(config: Config) -> str:
-    if config.mail.transport != "smtp" or config.smtp is None:
-        return f"mails can be written to {config.outbox}"
-    smtp = config.smtp
+def _takes_mail(smtp: Smtp) -> str:
     login = f"login of {smtp.username} accepted" if smtp.username else "no login"
     secured = "not encrypted" if smtp.tls == "none" else f"{smtp.tls}, certificate verified"
     return f"{smtp.host}:{smtp.port} takes mail ({secured}, {login})"

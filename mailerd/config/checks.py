@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 
-from mailerd.config.model import Config
+from mailerd.config.model import Config, Smtp
 from mailerd.config.urls import is_loopback
 from mailerd.errors import Problem
 
@@ -43,14 +43,26 @@ def _from(config: Config) -> Iterator[Problem]:
 
 
 def _login(config: Config) -> Iterator[Problem]:
-    if config.smtp and bool(config.smtp.username) != bool(config.smtp.password):
-        missing, given = ("password", "username") if config.smtp.username else ("username", "password")
-        yield Problem(f"smtp.{missing}", f"must be set where smtp.{given} is")
+    for place, server in _servers(config):
+        if bool(server.username) != bool(server.password):
+            missing, given = ("password", "username") if server.username else ("username", "password")
+            yield Problem(f"{place}.{missing}", f"must be set where {place}.{given} is")
 
 
 def _ca_file(config: Config) -> Iterator[Problem]:
-    if config.smtp and config.smtp.ca_file and not os.access(config.smtp.ca_file, os.R_OK):
-        yield Problem("smtp.ca_file", f"cannot read {config.smtp.ca_file}")
+    for place, server in _servers(config):
+        if server.ca_file and not os.access(server.ca_file, os.R_OK):
+            yield Problem(f"{place}.ca_file", f"cannot read {server.ca_file}")
+
+
+def _servers(config: Config) -> Iterator[tuple[str, Smtp]]:
+    """Each server for mail with its place in the file; a fault that a relay has from [smtp] is told there."""
+    if config.smtp:
+        first, *relays = config.smtp.servers()
+        yield "smtp", first
+        for number, (relay, server) in enumerate(zip(config.smtp.relays, relays, strict=True)):
+            if relay.given.keys() & {"username", "password", "ca_file"}:
+                yield f"smtp.relays.{number}", server
 
 
 def _dkim_files(config: Config) -> Iterator[Problem]:
@@ -81,8 +93,8 @@ _CHECKS: tuple[tuple[set[str], Callable[[Config], Iterator[Problem]]], ...] = (
     ({"mail", "mail.transport"}, _transport_given),
     ({"mail", "mail.transport", "smtp", "smtp.host"}, _smtp_host),
     ({"mail", "mail.transport", "mail.from"}, _from),
-    ({"smtp", "smtp.username", "smtp.password", "smtp.password_file"}, _login),
-    ({"smtp.ca_file"}, _ca_file),
+    ({"smtp", "smtp.username", "smtp.password", "smtp.password_file", "smtp.relays"}, _login),
+    ({"smtp.ca_file", "smtp.relays"}, _ca_file),
     ({"mail", "mail.dkim"}, _dkim_files),
     ({"api", "api.host", "api.socket", "api.enabled", "api.keys"}, _api_host),
     ({"api", "api.enabled", "api.max_body_mb", "queue", "queue.max_job_mb"}, _body_and_job),

@@ -14,9 +14,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
-from mailerd.config.kinds import Count, OptionalPath, Seconds, Section
+from mailerd.config.kinds import Count, OptionalPath, Positive, Seconds, Section
 
 EVERY_CLIENT = "*"
+
+Tls = Literal["starttls", "implicit", "none"]
 
 _CLIENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")
 _SHA256 = re.compile("[0-9a-f]{64}")
@@ -69,16 +71,21 @@ def _dkim_keys(value: Any) -> Any:
 
 def _json_like(example: str) -> BeforeValidator:
     """For entries whose one line is JSON."""
+    return BeforeValidator(lambda value: _from_json(value, example))
 
-    def read(value: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        try:
-            return json.loads(value or "[]")
-        except ValueError:
-            raise ValueError(f"must be JSON on one line: {example}") from None
 
-    return BeforeValidator(read)
+def _from_json(value: Any, example: str) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value or "[]")
+    except ValueError:
+        raise ValueError(f"must be JSON on one line: {example}") from None
+
+
+def relay_tables(value: Any) -> Any:
+    """``smtp.relays`` as a list of tables, where it is one line of JSON."""
+    return _from_json(value, '[{"host": "smtp2.example.com"}]')
 
 
 def _code(value: Any) -> Any:
@@ -161,6 +168,29 @@ class SmtpReply(Section):
         return f"{' '.join(words)}: {self.means}" + (f", {self.wait:g} s" if self.wait else "")
 
 
+class SmtpRelay(Section):
+    """A further server for mail: what is not given is as ``[smtp]`` says, see ``Smtp.servers``."""
+
+    host: Annotated[str, Field(min_length=1)]
+    tls: Tls = "starttls"
+    port: Annotated[Positive, Field(le=65535)] = 587
+    username: str = ""
+    password: SecretStr = SecretStr("")
+    password_file: OptionalPath = None
+    ca_file: OptionalPath = None
+
+    def __str__(self) -> str:
+        """On one line, for people."""
+        shown = {name: getattr(self, name) for name in ("port", "tls", "username") if name in self.given}
+        return " ".join([self.host, *(f"{name}={value}" for name, value in shown.items())])
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What was said of it, by name; a password is the given user's alone."""
+        given = {name: getattr(self, name) for name in self.model_fields_set - {"password_file"}}
+        return {"password": SecretStr(""), **given} if "username" in given else given
+
+
 class Limit(Section):
     """At most so many mails in any second, and in any 24 hours; 0: any number."""
 
@@ -203,6 +233,7 @@ SmtpReplies = Annotated[
     # A text may have any character in it.
     tuple[SmtpReply, ...], _json_like('[{"code": 550, "text": "relay access denied", "means": "route"}]')
 ]
+SmtpRelays = Annotated[tuple[SmtpRelay, ...], BeforeValidator(relay_tables)]
 ClientLimits = Annotated[
     tuple[ClientLimit, ...],
     _json_like('[{"client_id": "shop", "per_second": 5}]'),

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from mailerd.config.checks import cross_problems
+from mailerd.config.entries import relay_tables
 from mailerd.config.messages import problem_of
 from mailerd.config.model import Config, Redis, keys, sections
 from mailerd.config.sources import (
@@ -107,23 +109,38 @@ class _Merged:
         given = {(setting.section, setting.key) for setting in settings}
         for section, key in sorted(_secret_files()):
             if {(section, key), (section, key + _FILE)} <= given:
-                self.problems.append(
-                    Problem(f"{section}.{key}{_FILE}", f"and {section}.{key} are both set: leave one out")
-                )
+                self.problems.append(_double(f"{section}.{key}"))
 
     def read_secrets(self) -> None:
         """Put in what the ``*_file`` settings point to."""
         for section, key in _secret_files():
-            table = self.raw.get(section)
-            file = table.get(key + _FILE) if isinstance(table, dict) else None
-            if isinstance(table, dict) and file and isinstance(file, str):
-                path = f"{section}.{key}{_FILE}"
-                # Without a home the "~" stays, and the message names the file as it was written.
-                found = self._cwd / os.path.expanduser(file)  # noqa: PTH111 - pathlib's raises instead
-                value = read_secret(found, path, self.problems)
-                if value is not None:
-                    table[key] = value
-                    self.origins[f"{section}.{key}"] = path
+            self._read_secret(self.raw.get(section), section, key)
+        for number, relay in enumerate(self._relays()):
+            place = f"smtp.relays.{number}"
+            if isinstance(relay, dict) and relay.get("password") and relay.get("password_file"):
+                self.problems.append(_double(f"{place}.password"))
+            self._read_secret(relay, place, "password")
+
+    def _relays(self) -> list[Any]:
+        smtp = self.raw.get("smtp")
+        relays = smtp.get("relays") if isinstance(smtp, dict) else None
+        with suppress(ValueError):  # what is wrong with it the model tells
+            relays = relay_tables(relays)
+        if isinstance(smtp, dict) and isinstance(relays, list):
+            smtp["relays"] = relays
+            return relays
+        return []
+
+    def _read_secret(self, table: Any, place: str, key: str) -> None:
+        file = table.get(key + _FILE) if isinstance(table, dict) else None
+        if file and isinstance(file, str):
+            path = f"{place}.{key}{_FILE}"
+            # Without a home the "~" stays, and the message names the file as it was written.
+            found = self._cwd / os.path.expanduser(file)  # noqa: PTH111 - pathlib's raises instead
+            value = read_secret(found, path, self.problems)
+            if value is not None:
+                table[key] = value
+                self.origins[f"{place}.{key}"] = path
 
     def put_in_redis_addr(self) -> None:
         """Let ``REDIS_ADDR`` change the Redis URL that the weaker sources gave."""
@@ -135,6 +152,10 @@ class _Merged:
                     table["url"] = apply_redis_addr(address, url)
             except ValueError as error:
                 self.problems.append(Problem(origin, str(error)))
+
+
+def _double(secret: str) -> Problem:
+    return Problem(f"{secret}{_FILE}", f"and {secret} are both set: leave one out")
 
 
 def _is_empty_secret(setting: Setting) -> bool:

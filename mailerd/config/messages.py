@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mailerd.config.entries import ApiKey, ClientLimit, Dkim, DomainLimit, SmtpReply
+from mailerd.config.entries import ApiKey, ClientLimit, Dkim, DomainLimit, SmtpRelay, SmtpReply
 from mailerd.config.kinds import Section
 from mailerd.config.model import is_secret
 from mailerd.config.names import suggestion
@@ -19,10 +19,11 @@ _ENTRIES: dict[tuple[str, str], type[Section]] = {
     ("api", "keys"): ApiKey,
     ("mail", "dkim"): Dkim,
     ("smtp", "replies"): SmtpReply,
+    ("smtp", "relays"): SmtpRelay,
     ("limits", "clients"): ClientLimit,
     ("limits", "domains"): DomainLimit,
 }
-_SECRET_ENTRIES = {("api", "keys"), ("mail", "dkim")}
+_SECRET_ENTRIES = {("api", "keys"), ("mail", "dkim"), ("smtp", "relays")}
 _WORDS = {
     "missing": "is missing",
     "int_type": "must be a whole number",

@@ -13,7 +13,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr
 
-from mailerd.config.entries import ApiKeys, ClientLimits, DkimKeys, DomainLimits, Limit, SmtpReplies
+from mailerd.config.entries import (
+    ApiKeys,
+    ClientLimits,
+    DkimKeys,
+    DomainLimits,
+    Limit,
+    SmtpRelays,
+    SmtpReplies,
+    Tls,
+)
 from mailerd.config.kinds import (
     BareAddress,
     ContactQuery,
@@ -34,6 +43,11 @@ from mailerd.config.kinds import (
 from mailerd.config.urls import is_loopback
 
 _TLS_PORTS = {"starttls": 587, "implicit": 465, "none": 25}
+
+
+def _laid_over(given: dict[str, Any]) -> dict[str, Any]:
+    """With other encryption comes its own port."""
+    return {"port": _TLS_PORTS[given["tls"]], **given} if "tls" in given else given
 
 
 def _lower(value: Any) -> Any:
@@ -128,7 +142,7 @@ class Smtp(Section):
     """The SMTP server that takes the mail. ``port`` unset: the one usual for ``tls``."""
 
     host: str = ""
-    tls: Literal["starttls", "implicit", "none"] = "starttls"
+    tls: Tls = "starttls"
     port: Annotated[Positive, Field(le=65535)] = Field(
         default_factory=lambda section: _TLS_PORTS[section.get("tls", "starttls")]
     )
@@ -142,6 +156,12 @@ class Smtp(Section):
     command_timeout: Span = 300.0
     data_timeout: Span = 600.0
     replies: SmtpReplies = ()
+    relays: SmtpRelays = ()
+
+    def servers(self) -> tuple[Smtp, ...]:
+        """The settings of each server, the preferred one first."""
+        first = self.model_copy(update={"relays": ()})
+        return (first, *(first.model_copy(update=_laid_over(relay.given)) for relay in self.relays))
 
 
 class Ses(Section):
@@ -214,8 +234,11 @@ class Config(Section):
             warnings.append("mail.dkim is not used: SES writes Date and Message-ID anew, and signs by itself")
         elif mail.dkim and mail.from_ and not any(key.covers(mail.from_) for key in mail.dkim):
             warnings.append("mail.dkim has no key for the domain of mail.from: its mail goes unsigned")
-        if self.smtp and self.smtp.password and self.smtp.tls == "none" and not is_loopback(self.smtp.host):
-            warnings.append("smtp.tls is none: the password goes to the server unencrypted")
+        warnings += [
+            f"smtp.tls is none: the password goes to {server.host} unencrypted"
+            for server in (self.smtp.servers() if self.smtp else ())
+            if server.password and server.tls == "none" and not is_loopback(server.host)
+        ]
         return warnings
 
 

@@ -32,7 +32,7 @@ def open_transport(config: Config) -> Transport | None:
     if config.mail.transport == "smtp" and config.smtp is not None:
         from mailerd.transports.smtp import SmtpTransport  # noqa: PLC0415 - see above
 
-        return SmtpTransport(config.smtp)
+        return SmtpTransport(config.smtp, SystemClock())
     if config.mail.transport == "ses":
         return open_ses(config)
     return None

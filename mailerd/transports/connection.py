@@ -35,7 +35,9 @@ class ConnectionCut(Exception):
 
 class Connection:
     """
-    One connection and its state. ``mails`` counts what was tried on it; ``dirty`` means: reset it first.
+    One connection and its state.
+
+    ``mails`` counts what was tried on it; ``dirty`` means: reset it first; ``was_cut``, from our side.
 
     Made without touching the network, so that ``cut`` has something to cut from the first moment on.
     """
@@ -46,7 +48,7 @@ class Connection:
         self._settings = settings
         self._tls = tls
         self._patience = settings.connect_timeout  # seconds that the phase at hand may take
-        self._was_cut = False
+        self.was_cut = False
         # A second handle on the socket for ``cut``: TLS objects do not bear other threads.
         self._handle: socket.socket | None = None
         self._client = smtplib.SMTP(local_hostname=settings.helo_name or _own_name())
@@ -117,7 +119,7 @@ class Connection:
 
     def cut(self) -> None:
         """End whatever waits on this connection, from another thread; the waiter still has to close it."""
-        self._was_cut = True
+        self.was_cut = True
         if self._handle is not None:
             with suppress(OSError):  # closed in this very moment
                 self._handle.shutdown(socket.SHUT_RDWR)
@@ -135,7 +137,7 @@ class Connection:
         # The final dot is a small packet of its own: it must not wait for the others' acknowledgement.
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._handle = connected.dup()
-        if self._was_cut:
+        if self.was_cut:
             raise ConnectionCut("told to stop")
         self._within(self._settings.command_timeout)
 

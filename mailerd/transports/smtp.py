@@ -8,22 +8,28 @@ mail was certainly not delivered; after it, without an answer, nobody knows. Ope
 from __future__ import annotations
 
 import logging
-import ssl
 from dataclasses import replace
 from enum import IntEnum
 
+from mailerd.clock import Clock
 from mailerd.config import Smtp
-from mailerd.errors import ConfigurationError, Problem
 from mailerd.message import Message
 from mailerd.outcome import Kind, Outcome
 from mailerd.transports.connection import Connection, ConnectionCut, LoginRefused, RouteDown
+from mailerd.transports.relays import Relay, Relays
 from mailerd.transports.replies import TRY_ELSEWHERE, At, Reply, ReplyTable, accepted, reason
 from mailerd.transports.session import Begin
 
 log = logging.getLogger(__name__)
 
 _GO_AHEAD = 354
+_OUT_OF_ORDER = frozenset({Kind.BLOCKED, Kind.REFUSED})
 _ABORTED = Outcome(Kind.WITHHELD, "not handed over: told to stop before that")
+
+
+def _elsewhere(why: str) -> Outcome:
+    """Nobody's attempt, and no trouble of the route's as long as another relay takes mail."""
+    return Outcome(Kind.WITHHELD, f"not handed over, goes to another relay: {why}")
 
 
 class Stage(IntEnum):
@@ -36,47 +42,38 @@ class Stage(IntEnum):
 
 
 class SmtpTransport:
-    """One server. Raises ``ConfigurationError`` where ``smtp.ca_file`` holds no certificates."""
+    """One server, or several. Raises ``ConfigurationError`` where a ``ca_file`` holds no certificates."""
 
     name = "smtp"
 
-    def __init__(self, settings: Smtp) -> None:
+    def __init__(self, settings: Smtp, clock: Clock) -> None:
         self._settings = settings
-        try:
-            self._tls = ssl.create_default_context(cafile=settings.ca_file)
-        except OSError as error:  # ssl.SSLError is one
-            problem = f"holds no certificates that can be used: {error.strerror or error}"
-            raise ConfigurationError([Problem("smtp.ca_file", problem)]) from None
-
+        self._relays = Relays(settings, clock)
         self._table = ReplyTable(settings.replies)
         self._suspects: set[str] = set()
 
     def session(self) -> SmtpSession:
         """See ``Transport``."""
-        return SmtpSession(self._settings, self._tls, self._table, self._suspects)
+        return SmtpSession(self._settings.mails_per_connection, self._relays, self._table, self._suspects)
 
     def trouble(self) -> str:
-        """See ``Transport``: connects, secures the connection, logs in and says goodbye."""
-        connection = Connection(self._settings, self._tls)
-        try:
-            connection.open()
-        except RouteDown as error:
-            return str(error)
-        connection.quit()
-        return ""
+        """See ``Transport``: mails go out as long as one server lets us in."""
+        troubles = [relay.trouble() for relay in self._relays.all]
+        return "; ".join(troubles) if all(troubles) else ""
 
 
 class SmtpSession:
     """
     One thread's conversation with the server.
 
-    ``suspects``: the mails, by Message-ID, at whose recipient the server ended the connection, twice, in an
-    earlier try; shared by all sessions of the transport.
+    ``longest``: so many mails on one connection. ``suspects``: the mails, by Message-ID, at whose recipient
+    the server ended the connection, twice, in an earlier try; shared by all sessions of the transport.
     """
 
-    def __init__(self, settings: Smtp, tls: ssl.SSLContext, table: ReplyTable, suspects: set[str]) -> None:
-        self._settings = settings
-        self._tls = tls
+    def __init__(self, longest: int, relays: Relays, table: ReplyTable, suspects: set[str]) -> None:
+        self._longest = longest
+        self._relays = relays
+        self._relay = relays.all[0]
         self._table = table
         self._suspects = suspects
         self._connection: Connection | None = None
@@ -87,11 +84,12 @@ class SmtpSession:
         See ``Session``.
 
         A connection that ends before ``begin`` was asked, such as a kept one that the server gave up, is
-        replaced once.
+        replaced once, and once for each further relay.
         """
-        outcome, cut_at = self._attempt(message, begin)
-        if cut_at is not None:
+        for _ in range(1 + len(self._relays.all)):
             outcome, cut_at = self._attempt(message, begin)
+            if cut_at is None:
+                return outcome
         return self._suspected(message, outcome) if cut_at is Stage.RECIPIENT else outcome
 
     def close(self) -> None:
@@ -116,22 +114,37 @@ class SmtpSession:
         return Outcome(Kind.DEFERRED, f"the server hangs up at this recipient: {outcome.reason}")
 
     def _attempt(self, message: Message, begin: Begin) -> tuple[Outcome, Stage | None]:
-        """The outcome, and where it was cut off if so early that a new connection may do better."""
+        """The outcome, and where it ended if so early that a new connection may do better."""
         try:
             connection = self._connected()
         except RouteDown as error:
             return self._down(error), None
-        hand_over = HandOver(connection, message, self._table)
+        relay, hand_over = self._relay, HandOver(connection, message, self._table)
         try:
             outcome = hand_over.run(begin)
         except ConnectionCut as cut:
             self._drop()
+            why = f"{connection.where}: {cut}"
             early = hand_over.stage < Stage.BEGUN and not self._aborted
-            outcome = self._after_cut(hand_over.stage, f"{connection.where}: {cut}")
-            return outcome, hand_over.stage if early else None
+            if early and connection.mails == 1:
+                self._relays.failed(relay, Kind.BLOCKED, why)
+            return self._after_cut(hand_over.stage, why), hand_over.stage if early else None
         if hand_over.closing:
             self._drop()
-        return outcome, None
+        return self._answered(relay, hand_over.stage, outcome)
+
+    def _answered(self, relay: Relay, stage: Stage, outcome: Outcome) -> tuple[Outcome, Stage | None]:
+        if outcome.kind is Kind.SENT:
+            self._relays.worked(relay)
+        if outcome.kind not in _OUT_OF_ORDER:
+            return outcome, None
+        self._relays.failed(relay, outcome.kind, outcome.reason)
+        if not self._relays.have_other_than(relay):
+            return outcome, None
+        self.close()
+        # ``begin`` holds for one try: whoever has begun is tried again by whoever hands mails to us.
+        begun = stage >= Stage.BEGUN
+        return (_elsewhere(outcome.reason), None) if begun else (outcome, stage)
 
     def _after_cut(self, stage: Stage, why: str) -> Outcome:
         if stage is Stage.DOT:
@@ -142,10 +155,13 @@ class SmtpSession:
             return Outcome(Kind.BLOCKED, why)
         # ``begin`` holds for one try. A server that still takes connections may have cut this one because of
         # this mail: the recipient waits and the others go on. One that does not is a route out of order.
+        relay = self._relay
         try:
             self._connected()
         except RouteDown as error:
             return self._down(error)
+        if self._relay is not relay:
+            return _elsewhere(why)
         return Outcome(Kind.DEFERRED, f"cut off before the mail was complete: {why}")
 
     def _down(self, error: RouteDown) -> Outcome:
@@ -156,20 +172,21 @@ class SmtpSession:
         if self._aborted:
             raise RouteDown("told to stop")
         kept = self._connection
-        if kept is not None and kept.mails < self._settings.mails_per_connection:
+        if kept and kept.mails < self._longest and not self._relays.have_better_than(self._relay):
             return kept
         self.close()
-        connection = Connection(self._settings, self._tls)
-        self._connection = connection  # before it opens, so that ``abort`` finds it
-        if self._aborted:
-            connection.cut()
         try:
-            connection.open()
+            self._relay, connection = self._relays.open(self._announced)
         except RouteDown:
             self._connection = None
             raise
         log.debug("connected to %s", connection.where, extra={"event": "smtp.connected"})
         return connection
+
+    def _announced(self, connection: Connection) -> None:
+        self._connection = connection  # before it opens, so that ``abort`` finds it
+        if self._aborted:
+            connection.cut()
 
     def _drop(self) -> None:
         # Never used again: a late answer on it would be taken for the next mail's.

@@ -272,9 +272,9 @@ def longest_hand_over(config: Config) -> float:
         return 8 * ses.connect_timeout + 2 * ses.read_timeout
     if config.mail.transport != "smtp" or smtp is None:
         return 0.0
-    # A connection: connect, greeting, EHLO, STARTTLS, TLS, EHLO, and up to three steps of AUTH.
-    opening = 2 * smtp.connect_timeout + 7 * smtp.command_timeout
-    # RSET, MAIL, RCPT, DATA: twice, since a kept connection may turn out dead.
-    envelopes = 2 * 4 * smtp.command_timeout
+    # A connection: at each relay connect, greeting, EHLO, STARTTLS, TLS, EHLO, and up to three steps of AUTH.
+    opening = (1 + len(smtp.relays)) * (2 * smtp.connect_timeout + 7 * smtp.command_timeout)
+    # RSET, MAIL, RCPT, DATA: twice, since a kept connection may turn out dead, and once more for each relay.
+    tries = 2 + len(smtp.relays)
     # The mail, its dot, the verdict; and where they break off, a look whether the server is still there.
-    return 3 * opening + envelopes + 3 * smtp.data_timeout
+    return (tries + 1) * opening + tries * 4 * smtp.command_timeout + 3 * smtp.data_timeout

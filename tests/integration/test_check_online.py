@@ -96,6 +96,22 @@ def test_the_account_of_ses(sections: Sections, check: Check, monkeypatch: pytes
     assert fake.mails() == []
 
 
+def test_each_relay_is_named(sections: Sections, check: Check, sink: Sink) -> None:
+    """One that is down is a warning with its trouble as long as another takes mail; all of them a problem."""
+    relays = [{"host": "127.0.0.1", "port": 1}]
+    down = "cannot connect to 127.0.0.1:1: Connection refused; see smtp.host and smtp.port"
+
+    code, one = check(sections, smtp={"relays": relays})
+    all_down, two = check(sections, smtp={"port": 1, "relays": relays})
+
+    assert (code, all_down) == (0, 78)
+    assert one["mail"] == [
+        f"ok: 127.0.0.1:{sink.port} takes mail (not encrypted, no login)",
+        f"warning: {down}",
+    ]
+    assert two["mail"] == [f"problem: {down}"] * 2
+
+
 def test_only_redis_is_out_of_reach(sections: Sections, check: Check) -> None:
     """69, as at a start, and everything else was tried all the same."""
     code, found = check(sections, redis={"url": "redis://127.0.0.1:1/0"})

@@ -16,6 +16,7 @@ from mailerd.config.urls import SentinelUrl, apply_redis_addr, parse_sentinel_ur
 from mailerd.errors import ConfigurationError
 
 SENDING = '[mail]\ntransport = "smtp"\nfrom = "a@example.com"\n[smtp]\nhost = "mx"\n'
+RELAY = SENDING + "[[smtp.relays]]\nhost='mx2'\n"
 
 KEY = f"[[api.keys]]\nclient_id = 'shop'\nsha256 = '{'ab' * 32}'\n"
 
@@ -235,6 +236,12 @@ def test_all_problems_of_all_sources_at_once(place: Place) -> None:
         ("[mail]\nredirect_to='a@b.de, c@d.de'", "mail.redirect_to: must be an address without a name"),
         (SENDING + "username='u'", "smtp.password: must be set where smtp.username is"),
         (SENDING + "password='p'", "smtp.username: must be set where smtp.password is"),
+        (RELAY + "username='u'", "smtp.relays.0.password: must be set where smtp.relays.0.username is"),
+        (RELAY + "password='p'", "smtp.relays.0.username: must be set where smtp.relays.0.password is"),
+        (RELAY + "ca_file='/nowhere'", "smtp.relays.0.ca_file: cannot read /nowhere"),
+        (RELAY + "helo_name='x'", "smtp.relays.0.helo_name: is nothing that one of smtp.relays has: host,"),
+        (SENDING + "[[smtp.relays]]\nport=25", "smtp.relays.0.host: is missing"),
+        (SENDING + "relays='mx2'", "smtp.relays: must be JSON on one line"),
         (SENDING + "ca_file='/nowhere/ca.pem'", "smtp.ca_file: cannot read /nowhere/ca.pem"),
         ("[api]\nhost='example.com'", "api.host: must be a loopback address"),
         ("[api]\nmax_body_mb=32", "api.max_body_mb: must be smaller than queue.max_job_mb (32)"),
@@ -413,6 +420,44 @@ def test_secrets_from_files(place: Place) -> None:
 
     assert password(config) == "p w"
     assert redis_url(config) == "redis://:x@addr:9/2"
+
+
+def test_a_relay_is_as_smtp_says_but_for_what_it_says_itself(place: Place) -> None:
+    """What a relay leaves out is as in [smtp]; other encryption has its port, another user no password."""
+    (place.cwd / "second").write_text("p2\n")
+    toml = f"{SENDING}port=2525\nusername='u'\npassword='p'\nhelo_name='me'\n[[smtp.relays]]\nhost='mx2'\n"
+    toml += "[[smtp.relays]]\nhost='mx3'\ntls='implicit'\nusername='v'\npassword_file='second'\n"
+    toml += "[[smtp.relays]]\nhost='mx4'\ntls='none'\nport=26\nusername=''\n"
+
+    smtp = place.load(toml).smtp
+
+    assert smtp
+    assert [(one.host, one.port, one.tls, one.username) for one in smtp.servers()] == [
+        ("mx", 2525, "starttls", "u"),
+        ("mx2", 2525, "starttls", "u"),
+        ("mx3", 465, "implicit", "v"),
+        ("mx4", 26, "none", ""),
+    ]
+    assert [one.password.get_secret_value() for one in smtp.servers()] == ["p", "p", "p2", ""]
+    assert {one.helo_name for one in smtp.servers()} == {"me"}
+    assert "p2" not in repr(smtp)
+
+
+def test_relays_in_one_line(place: Place) -> None:
+    """A variable or a credential holds relays as JSON, secrets and all; nothing of it is shown when wrong."""
+    (place.cwd / "second").write_text("p2\n")
+    line = '[{"host": "mx2", "username": "u", "password_file": "second"}]'
+
+    smtp = place.load(SENDING, {"MAILERD_SMTP__RELAYS": line}).smtp
+
+    assert smtp
+    assert smtp.servers()[1].password.get_secret_value() == "p2"
+    both = line.replace("}", ', "password": "hunter2"}')
+    assert place.problems(SENDING, {"MAILERD_SMTP__RELAYS": both}) == [
+        "smtp.relays.0.password_file: and smtp.relays.0.password are both set: leave one out"
+    ]
+    wrong = place.problems(SENDING, {"MAILERD_SMTP__RELAYS": '[{"host": "mx2", "password": ["hunter2"]}]'})
+    assert "hunter2" not in "".join(wrong)
 
 
 def test_secret_files_that_do_not_do(place: Place) -> None:
