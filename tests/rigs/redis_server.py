@@ -40,6 +40,12 @@ class RedisServer:
         return f"redis://{self.addr}/0"
 
     @property
+    def pid(self) -> int:
+        """The server's process."""
+        assert self._process is not None, "the server was never started"
+        return self._process.pid
+
+    @property
     def log(self) -> str:
         """What the server has printed so far."""
         return (self.folder / "server.log").read_text(errors="replace")

@@ -1,0 +1,166 @@
+"""What a benchmark is asked for and what it finds, as values, and how they are told: lines, JSON. Pure."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+Figures = dict[str, float]
+OURS = "mailerd"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the command line asks for; no ``peers`` or ``parts``: all of them."""
+
+    quick: bool
+    rounds: int
+    peers: tuple[str, ...]
+    parts: tuple[str, ...]
+    peers_dir: Path
+
+    def wants_peer(self, name: str) -> bool:
+        """Whether this peer takes part."""
+        return not self.peers or name in self.peers
+
+    def wants_part(self, name: str) -> bool:
+        """Whether this part of the subject is measured."""
+        return not self.parts or name in self.parts
+
+
+class Contestant(Protocol):
+    """Somebody who takes part in every round of a comparison."""
+
+    @property
+    def name(self) -> str:
+        """As the report calls it; mailerd itself is ``OURS``."""
+
+    def round(self) -> Figures:
+        """Do the work once more; the figures of this round."""
+
+
+@dataclass
+class Comparison:
+    """The figures of all rounds, by contestant; a round in which one failed is missing there."""
+
+    name: str
+    rounds: dict[str, list[Figures]] = field(default_factory=dict)
+
+    def play(self, contestants: Iterable[Contestant], rounds: int) -> Comparison:
+        """Everybody in turn, so many times; every other round begins with the last."""
+        order = list(contestants)
+        for _ in range(rounds):
+            for one in order:
+                figures = one.round()
+                self.rounds.setdefault(one.name, []).append(figures)
+                print(f"{self.name}: {one.name:<28}{_told(figures)}", flush=True)
+            order.reverse()
+        return self
+
+    def median(self, who: str, figure: str) -> float:
+        """The middle one of a figure."""
+        return statistics.median(each[figure] for each in self.rounds[who] if figure in each)
+
+    def ratio(self, figure: str, of: str, to: str) -> float:
+        """The middle one of the ratios that two of them had in one round."""
+        pairs = zip(self.rounds[of], self.rounds[to], strict=True)
+        return statistics.median(one[figure] / other[figure] for one, other in pairs)
+
+    def medians(self) -> dict[str, Figures]:
+        """The middle one of each figure of each."""
+        return {
+            who: {figure: self.median(who, figure) for figure in _names(rounds)}
+            for who, rounds in self.rounds.items()
+        }
+
+
+@dataclass(frozen=True)
+class Aim:
+    """A figure that was to be reached: ``value`` is to be at least ``wanted``, or at most with ``most``."""
+
+    row: str  # of the table of aims
+    what: str
+    value: float
+    wanted: float
+    most: bool = False
+
+    @property
+    def reached(self) -> bool:
+        """Whether it was."""
+        return self.value <= self.wanted if self.most else self.value >= self.wanted
+
+    def __str__(self) -> str:
+        word = "at most" if self.most else "at least"
+        verdict = "reached" if self.reached else "MISSED"
+        return f"{self.row:>4}  {self.what:<66}{_number(self.value):>10}  {word} {self.wanted:g}: {verdict}"
+
+
+@dataclass
+class Report:
+    """All that a subject found: comparisons, aims, single facts, and charts by name (SVG)."""
+
+    subject: str
+    comparisons: list[Comparison] = field(default_factory=list)
+    aims: list[Aim] = field(default_factory=list)
+    facts: Figures = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    charts: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def good(self) -> bool:
+        """Whether every aim was reached."""
+        return all(aim.reached for aim in self.aims)
+
+    def text(self) -> str:
+        """For a terminal."""
+        return "\n".join(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        yield f"\n{self.subject}, medians"
+        for comparison in self.comparisons:
+            yield f"  {comparison.name}"
+            for who, figures in comparison.medians().items():
+                yield f"    {who:<28}{_told(figures)}"
+        for what, value in self.facts.items():
+            yield f"  {what:<72}{_number(value):>10}"
+        yield from map(str, self.aims)
+
+    def as_json(self) -> dict[str, Any]:
+        """For a program."""
+        return {
+            "subject": self.subject,
+            "machine": machine(),
+            "settings": self.settings,
+            "comparisons": {
+                each.name: {"median": each.medians(), "rounds": each.rounds} for each in self.comparisons
+            },
+            "facts": self.facts,
+            "aims": [vars(aim) | {"reached": aim.reached} for aim in self.aims],
+        }
+
+
+def machine() -> dict[str, Any]:
+    """What these figures were measured on."""
+    return {
+        "cores": os.cpu_count(),
+        "machine": platform.machine(),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+    }
+
+
+def _names(rounds: list[Figures]) -> list[str]:
+    return list(dict.fromkeys(name for figures in rounds for name in figures))
+
+
+def _told(figures: Figures) -> str:
+    return "  ".join(f"{name} {_number(value)}" for name, value in figures.items())
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
