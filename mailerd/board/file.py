@@ -44,9 +44,11 @@ class Board:
         self._lock = lock
 
     @classmethod
-    def create(cls, state_dir: Path, slots: int, connections: int) -> Board:
+    def create(cls, state_dir: Path, slots: int, connections: int, now: float = 0.0) -> Board:
         """
         Take the state directory; what the workers of an earlier life left is kept for ``previous``.
+
+        ``now`` (seconds since 1970) is when the rings count those as told that were in a hand at its end.
 
         Raises ``BoardHeld`` while a process of another life is there, ``DiskFull`` where there is no room,
         and ``ConfigurationError`` where the directory cannot be written. The room is taken at once: a page
@@ -65,7 +67,7 @@ class Board:
             )
             raise ConfigurationError([Problem("daemon.state_dir", message)]) from None
         board = cls(state_dir, memory, (slots, connections), lock)
-        board._take_over(former)
+        board._take_over(former, now)
         return board
 
     @staticmethod
@@ -83,20 +85,26 @@ class Board:
         """Delete what ``incarnation`` left; to be called once it is settled."""
         _remains_path(state_dir, incarnation).unlink(missing_ok=True)
 
-    def clear(self, slot: Slot) -> Remains:
-        """Empty the slot of a dead worker; what it left is returned, and on disk until it is forgotten."""
+    def clear(self, slot: Slot, now: float) -> Remains:
+        """
+        Empty the slot of a dead worker; what it left is returned, and on disk until it is forgotten.
+
+        It stays on the ring as well: a Redis that forgets how it was settled is told again.
+        """
         remains = slot.remains()
         try:
             _keep(self._state_dir, remains)
         except OSError as error:
             message = "What worker %d left cannot be kept on disk: %s"
             log.error(message, slot.number, error, extra={"event": "board.not_kept"})  # noqa: TRY400 - says all
+        slot.note_end(now)
         slot.close()
         return remains
 
-    def _take_over(self, former: tuple[Slot, ...]) -> None:
+    def _take_over(self, former: tuple[Slot, ...], now: float) -> None:
         """Keep the rings of an earlier life, also where there are fewer slots now."""
         for index, old in enumerate(former):
+            old.note_end(now)
             slot = self.slots[index % len(self.slots)]
             slot.ring.take_over(old.ring)
             slot.era = old.era if index < len(self.slots) or slot.era == old.era else ""

@@ -206,6 +206,12 @@ class Slot:
         """What the worker that had this slot left; to be read after its death."""
         return Remains(self.incarnation, self.read_group())
 
+    def note_end(self, now: float) -> None:
+        """Put whom the dead worker had in hand on the ring; to be called before its name leaves the slot."""
+        answered = self.remains().answered(now)
+        if answered is not None:
+            self.ring.add(answered)
+
     def _entry(self, index: int) -> int:
         return _SLOT_SIZE + index * _ENTRY_SIZE
 

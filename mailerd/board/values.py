@@ -85,6 +85,14 @@ class Remains:
         group = self.group
         return group is not None and any(one.phase is not Phase.CLAIMED for one in group.recipients)
 
+    def answered(self, now: float) -> Answered | None:
+        """The same for the ring, as the last word of this incarnation: nobody is in its hand any more."""
+        group = self.group
+        if group is None:
+            return None
+        outcomes = tuple((one.contact_id, _last_word(one)) for one in group.recipients)
+        return Answered(now, self.incarnation, group.client_id, group.batch_id, outcomes)
+
 
 @dataclass(frozen=True, slots=True)
 class Death:
@@ -94,6 +102,13 @@ class Death:
     incarnation: str
     remains: Remains
     how: str
+
+
+def _last_word(one: RecipientRemains) -> Kind:
+    if one.phase is Phase.HANDED_OVER:
+        return Kind.UNKNOWN
+    kind = one.outcome.kind if one.outcome else Kind.WITHHELD
+    return kind if kind in (Kind.SENT, Kind.UNKNOWN) else Kind.WITHHELD
 
 
 def remains_from(kept: dict[str, Any]) -> Remains:

@@ -69,7 +69,7 @@ def _take_board(config: Config, clock: Clock, stop: Stop) -> Board | None:
     said = False
     while not stop:
         try:
-            return Board.create(config.daemon.state_dir, SLOTS, config.workers.connections)
+            return Board.create(config.daemon.state_dir, SLOTS, config.workers.connections, clock.now())
         except BoardHeld as held:
             if processes.is_running(held.holder) or clock.monotonic() >= give_up_at:
                 raise
@@ -99,7 +99,7 @@ def _fork_supervisor(
 
     supervisor = forking.fork(body)
     theirs.close()
-    return Tree(board, supervisor, ours)
+    return Tree(board, supervisor, ours, clock)
 
 
 def _guarded(control: Control, passed: Mapping[str, socket.socket], tree: Tree) -> int:

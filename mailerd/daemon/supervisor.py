@@ -140,7 +140,7 @@ class Supervisor:
         for end in self._pool.reap():
             number = end.slot.number
             record = self._remember(number, end.life)
-            remains = self._board.clear(end.slot)
+            remains = self._board.clear(end.slot, self._clock.now())
             self._channel.send(Died(Death(number, remains.incarnation, remains, end.how), end.life.exit_code))
             self._tell_of(end, record)
 

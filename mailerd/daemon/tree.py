@@ -15,6 +15,7 @@ from contextlib import suppress
 from signal import Signals
 
 from mailerd.board import Board, Death, Slot
+from mailerd.clock import Clock
 from mailerd.daemon import processes, worker
 from mailerd.daemon.channel import Channel
 from mailerd.daemon.timetable import SUPERVISOR_LEAVES_WITHIN, Timetable
@@ -25,10 +26,11 @@ _A_DUMP = 0.05  # seconds within which a process has written its stacks
 class Tree:
     """The processes below main; ``channel`` is its line to the supervisor."""
 
-    def __init__(self, board: Board, supervisor: int, channel: Channel) -> None:
+    def __init__(self, board: Board, supervisor: int, channel: Channel, clock: Clock) -> None:
         self.channel = channel
         self.supervisor = supervisor
         self._board = board
+        self._clock = clock
         self._supervisor_code: int | None = None
         self._told: set[tuple[int, Signals]] = set()
 
@@ -93,7 +95,7 @@ class Tree:
         for slot in self._orphans():
             how = _end_of(slot.pid)
             if how:
-                remains = self._board.clear(slot)
+                remains = self._board.clear(slot, self._clock.now())
                 deaths.append(Death(slot.number, remains.incarnation, remains, how))
         return deaths
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
-from mailerd.board import Answered, Slot
+from mailerd.board import Answered, Phase, Slot
 from mailerd.clock import Clock, Stop
 from mailerd.config import Config
 from mailerd.errors import RedisReplaced
@@ -88,14 +88,14 @@ class Failover:
         try:
             if era_of(client) != era:
                 raise RedisReplaced("Redis has changed once more")
-            news = replay(client, keys, answered)
+            news = replay(client, keys, answered, era)
             log.warning(
                 "Redis is another one than before, or was started again: it was told of the last hand-overs, "
                 "%d of which it did not know",
                 news,
                 extra={"event": "redis.replayed", "news": news},
             )
-            missing = partial(arrive, client, keys, self._slot.incarnation, era)
+            missing = partial(arrive, client, keys, self._slot.incarnation, era, told=self._noted)
             if self._era and missing() and self._noted:
                 self._wait_for_others(missing)
         finally:
@@ -103,20 +103,16 @@ class Failover:
 
     def _remembered(self, era: str) -> list[Answered]:
         """
-        What the board tells; which claims came to nothing, only their own worker can be sure of.
+        What the board tells, all but which claims came to nothing where they may not be over.
 
-        Whoever has met this life has told it all, and by now may have booked what its hand still shows.
+        Whoever has met this life has told it all, and by now may have booked what its hand still shows: that
+        is asked after its hand was read.
         """
-        now, group = self._clock.now(), self._slot.read_group() if self._noted else None
-        in_hand = {one.contact_id for one in group.recipients} if group else set()
-        own = self._slot.incarnation if self._noted else ""
-        told = []
-        unmet = [slot for slot in self._slot.peers if slot.era != era]
-        for one in (one for slot in unmet for one in slot.recall(now)):
-            sure = in_hand if one.incarnation == own else None
-            kept = tuple((who, kind) for who, kind in one.outcomes if _holds(who, kind, sure))
-            told.append(replace(one, outcomes=kept))
-        return told
+        now, peers = self._clock.now(), self._slot.peers
+        open_claims = _OpenClaims(peers, self._slot if self._noted else None)
+        heard = ((slot, slot.recall(now)) for slot in peers if slot.era != era)
+        words = (one for slot, told in heard if slot.era != era for one in told)
+        return [replace(one, outcomes=tuple(open_claims.without(one))) for one in words]
 
     def _wait_for_others(self, missing: Callable[[], set[str]]) -> None:
         here = {slot.incarnation for slot in self._slot.peers}
@@ -126,5 +122,23 @@ class Failover:
             self._stop.wait(LOOK_EVERY)
 
 
-def _holds(contact_id: str, kind: Kind | None, in_hand: set[str] | None) -> bool:
-    return kind is not Kind.WITHHELD or (in_hand is not None and contact_id not in in_hand)
+class _OpenClaims:
+    """
+    Whose word that a claim came to nothing may not be the last: whoever lives may have claimed once more.
+
+    Only for ``own`` is it known whom it has in hand. What the dead had in hand is on their rings.
+    """
+
+    def __init__(self, peers: Sequence[Slot], own: Slot | None) -> None:
+        self._living = {slot.incarnation for slot in peers if slot is not own}
+        group = own.read_group() if own else None
+        recipients = group.recipients if group else ()
+        self._own = own.incarnation if own else ""
+        self._in_hand = {one.contact_id for one in recipients if one.phase is not Phase.OUTCOME}
+
+    def without(self, told: Answered) -> Iterator[tuple[str, Kind | None]]:
+        """All that is sure of what is told."""
+        for contact_id, kind in told.outcomes:
+            claimed = told.incarnation == self._own and contact_id in self._in_hand
+            if kind is not Kind.WITHHELD or not (claimed or told.incarnation in self._living):
+                yield contact_id, kind

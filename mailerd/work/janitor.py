@@ -163,7 +163,9 @@ def _answered(incarnation: str, group: GroupRemains, bookings: list[Booking]) ->
     When it was is not known; so whatever was said of such a recipient since then holds.
     """
     kinds = ((booking.contact_id, booking.outcome.kind) for booking in bookings)
-    outcomes = tuple((contact, kind) for contact, kind in kinds if kind in (Kind.SENT, Kind.UNKNOWN))
+    outcomes = tuple(
+        (contact, kind if kind in (Kind.SENT, Kind.UNKNOWN) else Kind.WITHHELD) for contact, kind in kinds
+    )
     return Answered(0.0, incarnation, group.client_id, group.batch_id, outcomes)
 
 

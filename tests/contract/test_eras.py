@@ -14,6 +14,7 @@ from mailerd.errors import RedisReplaced
 from mailerd.outcome import Kind
 from mailerd.queue.claims import Claims
 from mailerd.queue.eras import arrive, era_of, replay
+from mailerd.queue.payloads import Slice
 from mailerd.work.failover import Failover
 from rigs.ledger_bench import Hands, LedgerBench, booking, contacts, job
 from rigs.redis_server import RedisServer
@@ -119,6 +120,111 @@ def test_a_claim_that_came_to_nothing_is_released_for_its_own_incarnation_only(b
     bench.assert_conserved()
 
 
+@pytest.mark.parametrize("size", [1, 100], ids=["inline", "buckets"])
+@pytest.mark.parametrize("halt", ["", "cancelled"])
+def test_whoever_a_life_of_redis_took_for_unknown_is_queued_again_on_its_own_worker_s_word(
+    bench: LedgerBench, size: int, halt: str
+) -> None:
+    """
+    Its refusal was booked at the old master only, and in the new one others took it over meanwhile.
+
+    The word of another incarnation is none; a small job brings it, since the job that had it may be over.
+    """
+    hands, other = bench.hands(), bench.hands()
+    batch = hands.admit(job(contacts(size)))
+    hands.claim(batch, "c0")
+    hands.die()
+    assert other.claim(batch, "c0") == ["unknown"]
+    if halt:
+        bench.client.hset(bench.keys.batch("shop/b1"), "halt", halt)
+
+    assert replay(bench.client, bench.keys, answered(other, ("c0", Kind.WITHHELD))) == 0
+    assert bench.states()["c0"] == "unknown"
+    for news in (1, 0):
+        assert replay(bench.client, bench.keys, answered(hands, ("c0", Kind.WITHHELD))) == news
+    assert bench.states()["c0"] == (halt or "queued")
+    small = [] if halt else [Slice("shop", "b1", ("c0",)).to_bytes()]
+    assert bench.put_aside() == small
+    if not halt:
+        bench.assert_conserved()
+
+
+def test_one_word_of_an_open_end_outweighs_all_others_of_that_worker(bench: LedgerBench) -> None:
+    """
+    A worker that was refused, tried again and got no answer does not open whom it may have mailed.
+
+    However long ago it was, and whichever of the two hand-overs the new life of Redis knows.
+    """
+    hands, other = bench.hands(), bench.hands()
+    batch = hands.admit(job(contacts(3)))
+    hands.claim(batch, "c0", "c1")
+    hands.die()
+    assert other.claim(batch, "c1") == ["unknown"]
+    told = [
+        *answered(hands, ("c0", Kind.WITHHELD), ("c1", Kind.WITHHELD), at=LONG_AGO),
+        *answered(hands, ("c0", Kind.UNKNOWN), ("c1", Kind.UNKNOWN), at=LONG_AGO),
+        *answered(hands, ("c0", Kind.WITHHELD), ("c1", Kind.WITHHELD), at=LONG_AGO),
+    ]
+
+    assert replay(bench.client, bench.keys, told) == 2
+    assert replay(bench.client, bench.keys, told[-1:]) == 0
+    assert bench.states() == {"c0": "unknown", "c1": "unknown", "c2": "queued"}
+    assert bench.put_aside() == []
+    bench.assert_conserved()
+
+
+def test_what_one_worker_takes_back_another_may_have_mailed_since(bench: LedgerBench) -> None:
+    """Whoever is queued again by an old word waits since then, not since it was heard."""
+    hands, other = bench.hands(), bench.hands()
+    batch = hands.admit(job(["a"]))
+    hands.claim(batch, "a")
+    bench.client.hincrby(bench.keys.batch("shop/b1"), "created", -1_000_000)  # a thousand seconds ago
+    now = bench.now()
+
+    assert replay(bench.client, bench.keys, answered(hands, ("a", Kind.WITHHELD), at=now - 300)) == 1
+    assert replay(bench.client, bench.keys, answered(other, ("a", Kind.UNKNOWN), at=now - 200)) == 1
+    assert bench.states() == {"a": "unknown"}
+    bench.assert_conserved()
+
+
+def test_whoever_was_in_hand_and_got_nothing_is_free_when_its_job_is_admitted_again(
+    bench: LedgerBench,
+) -> None:
+    """What was remembered of a hand-over that Redis has no row for is over with it."""
+    hands, other = bench.hands(), bench.hands()
+    for kind in (None, Kind.WITHHELD):
+        replay(bench.client, bench.keys, answered(hands, ("a", kind)))
+    replay(bench.client, bench.keys, answered(hands, ("b", None)))
+
+    batch = other.admit(job(["a", "b"]))
+    assert other.claim(batch, "a", "b") == ["claimed", "busy"]
+
+
+@pytest.mark.parametrize("arrived", ["told", "alerted", "in another era"])
+@pytest.mark.parametrize("known", [True, False], ids=["row", "no row"])
+def test_that_somebody_is_in_hand_is_not_believed_once_its_worker_has_told_all(
+    bench: LedgerBench, arrived: str, known: bool
+) -> None:
+    """By then it may have booked what came of it; that only its keeper has met this life is not enough."""
+    hands, other = bench.hands(), bench.hands()
+    if known:
+        other.admit(job(["a"]))
+    arrive(
+        bench.client,
+        bench.keys,
+        hands.incarnation,
+        "e0" if arrived == "in another era" else "e1",
+        told=arrived != "alerted",
+    )
+
+    news = replay(bench.client, bench.keys, answered(hands, ("a", None)), "e1")
+    batch = other.admit(job(["a"]))
+
+    assert news == (arrived != "told")
+    assert other.claim(batch, "a") == ["claimed" if arrived == "told" else "busy"]
+    bench.assert_conserved()
+
+
 @pytest.mark.parametrize("end", ["ack", "bury"])
 def test_a_claim_of_another_life_of_redis_is_not_over(bench: LedgerBench, end: str) -> None:
     """What was booked during it may be forgotten: the job is worked on once more."""
@@ -178,6 +284,9 @@ def test_who_has_not_met_an_era_is_named(client: redis.Redis) -> None:
     assert arrive(client, bench.keys, one.incarnation, "e1") == {two.incarnation}
     assert arrive(client, bench.keys, two.incarnation, "e1") == set()
     assert arrive(client, bench.keys, two.incarnation, "e2") == {one.incarnation}
+    assert arrive(client, bench.keys, one.incarnation, "e2", told=False) == set()
+    assert arrive(client, bench.keys, two.incarnation, "e2", told=False) == set()
+    assert client.hget(bench.keys.arrivals, two.incarnation) == b"e2"
     two.die()
     bench.upkeep.reap_lapsed()
     assert arrive(client, bench.keys, one.incarnation, "e2") == set()

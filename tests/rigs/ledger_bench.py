@@ -147,6 +147,11 @@ class LedgerBench:
         for name in self.client.zrange(self.keys.retry, 0, -1):
             self.client.zadd(self.keys.retry, {name: 0})
 
+    def now(self) -> float:
+        """The server's time."""
+        seconds, micros = self.client.time()
+        return float(seconds) + micros / 1e6
+
     def record(self, batch: str = "b1", client: str = "shop") -> dict[str, str]:
         raw = self.client.hgetall(self.keys.batch(f"{client}/{batch}"))
         return {name.decode(): value.decode() for name, value in raw.items()}

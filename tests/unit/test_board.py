@@ -154,7 +154,7 @@ def test_a_cleared_slot_is_remembered_until_it_is_settled(tmp_path: Path) -> Non
     slot.open("first", 1, 0.0)
     slot.begin_group(GROUP)
 
-    remains = board.clear(slot)
+    remains = board.clear(slot, 0.0)
 
     assert (slot.state, slot.read_group()) == (SlotState.EMPTY, None)
     assert remains.group is not None
@@ -173,7 +173,7 @@ def test_what_is_settled_while_it_is_listed_is_passed_over(tmp_path: Path) -> No
     """Remains that the janitor forgets between listing and reading are no fault, and hide no others."""
     board = Board.create(tmp_path, 1, 3)
     board.slots[0].open("kept", 1, 0.0)
-    remains = board.clear(board.slots[0])
+    remains = board.clear(board.slots[0], 0.0)
     (tmp_path / "remains" / "gone.json").symlink_to(tmp_path / "nowhere")  # listed, and not there to be read
 
     assert Board.previous(tmp_path) == [remains]
@@ -186,7 +186,7 @@ def test_a_slot_is_cleared_also_when_its_remains_cannot_be_kept(tmp_path: Path) 
     board.slots[0].begin_group(GROUP)
     (tmp_path / "remains").touch()
 
-    remains = board.clear(board.slots[0])
+    remains = board.clear(board.slots[0], 0.0)
 
     assert remains.group is not None
     assert board.slots[0].state == SlotState.EMPTY
@@ -212,7 +212,7 @@ def test_what_is_from_before_the_last_boot_names_only_the_dead(
     for slot, incarnation in zip(board.slots, ("kept", "open"), strict=True):
         slot.open(incarnation, 1, 0.0)
         slot.begin_group(GROUP)
-    board.clear(board.slots[0])
+    board.clear(board.slots[0], 0.0)
     board.close()
     monkeypatch.setattr("mailerd.board.file._boot", lambda: "another boot")
 

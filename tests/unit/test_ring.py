@@ -75,7 +75,7 @@ def test_a_ring_outlives_its_worker_and_its_daemon(tmp_path: Path) -> None:
         slot.open(f"boot-{number}", 1, 0.0)
         slot.ring.add(answered(number))
         slot.era = "e1"
-        board.clear(slot)
+        board.clear(slot, 0.0)
     board.close()
 
     same = Board.create(tmp_path, 2, 8)
