@@ -115,7 +115,9 @@ class Delivery:
             answers = self._ledger.claim(batch, contact_ids, retry=work.retry, resend=policy.resend)
         except (LeaseLost, TooFewCopies):
             # They may be claimed, by this try or by one whose answer was lost: nobody was handed over.
-            self._ledger.mark(batch, "", [Booking(each, NOT_BEGUN) for each in contact_ids])
+            nobody = [Booking(each, NOT_BEGUN) for each in contact_ids]
+            self._remember(batch, nobody)
+            self._ledger.mark(batch, "", nobody)
             self._slot.clear_group()
             raise
         if isinstance(answers, Halt):
@@ -135,7 +137,7 @@ class Delivery:
             booked, delay = work.letter.policy.after(outcome, claim.attempts, claim.age, chance)
             group.bookings.append(Booking(contact_ids[index], booked, delay))
             group.came_to(outcome)
-        self._remember(work.letter.batch, group)
+        self._remember(work.letter.batch, group.bookings)
 
     def _deliver_all(self, claimed: list[int], messages: list[Message]) -> list[_Delivered]:
         if len(claimed) == 1:
@@ -155,11 +157,11 @@ class Delivery:
         self._slot.hand_over(index)
         return True
 
-    def _remember(self, batch: Batch, group: Group) -> None:
+    def _remember(self, batch: Batch, bookings: Sequence[Booking]) -> None:
         """Put on the ring who has the mail, may have it or has not: a Redis that forgets it is told again."""
         outcomes = tuple(
             (booking.contact_id, kind if kind in MAYBE_MAILED else Kind.WITHHELD)
-            for booking in group.bookings
+            for booking in bookings
             if (kind := booking.outcome.kind) not in NEVER_CLAIMED
         )
         if outcomes:

@@ -86,7 +86,7 @@ def replay(client: redis.Redis, keys: Keys, answered: Iterable[Answered], era: s
 
 def arrive(client: redis.Redis, keys: Keys, incarnation: str, era: str, *, told: bool = True) -> set[str]:
     """
-    Say that this worker has met the era, and ``told`` it all; who has not met it. Raises ``RedisUnavailable``.
+    Say that this worker has met the era, and ``told`` it all; who has not. Raises ``RedisUnavailable``.
 
     Its keeper may meet an era before the worker itself, which may be at work in the one before.
     """

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from mailerd.contacts import Contact
+from mailerd.errors import LeaseLost
 from mailerd.message import Message
 from mailerd.outcome import Kind, Outcome
 from mailerd.queue.actions import Actions
@@ -578,6 +579,22 @@ def test_an_outcome_that_was_noted_is_booked(office: Office) -> None:
 
     assert sorted(post.got) == ["c0", "c2"]
     assert bench.leftovers() == {}
+
+
+def test_whom_a_lost_lease_kept_from_being_handed_over_is_on_the_ring(office: Office) -> None:
+    """Their claims may be in the copy that becomes the next master; that they came to nothing is told it."""
+    man, look_up = office.hire(), office.post.lookup
+
+    def die_and_look_up(contact_ids: Sequence[str]) -> Mapping[str, Contact | Outcome]:
+        man.hands.die()
+        return look_up(contact_ids)
+
+    office.bench.push(job(["c3"]))
+    office.post.lookup = die_and_look_up  # type: ignore[method-assign] # the moment before the claim
+    with pytest.raises(LeaseLost):
+        man.works()
+
+    assert [one.outcomes for one in man.slot.ring.read()] == [(("c3", Kind.WITHHELD),)]
 
 
 def test_one_taken_for_unknown_by_another_host_comes_back_when_its_board_is_read(office: Office) -> None:

@@ -102,3 +102,28 @@ def test_who_is_in_hand_is_recalled_before_what_is_settled(tmp_path: Path) -> No
     assert slot.recall(9.0) == [in_hand, answered(1)]
     slot.clear_group()
     assert slot.recall(9.0) == [answered(1)]
+
+
+def test_whom_a_dead_worker_had_in_hand_is_on_its_ring(tmp_path: Path) -> None:
+    """Its successor tells of them when Redis forgets how they were settled; so does the next life."""
+    told = (
+        ("claimed", Kind.WITHHELD),
+        ("begun", Kind.UNKNOWN),
+        ("sent", Kind.SENT),
+        ("deferred", Kind.WITHHELD),
+    )
+    board = Board.create(tmp_path, 2, 4)
+    for number, slot in enumerate(board.slots):
+        slot.open(str(number), 1, 0.0)
+        slot.begin_group(Group("shop", "b2", [contact for contact, _ in told]))
+        for index in (1, 2, 3):
+            slot.hand_over(index)
+        slot.answer(2, SENT)
+        slot.answer(3, Outcome(Kind.DEFERRED, "450 later"))
+    board.clear(board.slots[0], 7.0)
+    assert board.slots[0].ring.read() == [Answered(7.0, "0", "shop", "b2", told)]
+    board.close()
+
+    same = Board.create(tmp_path, 2, 4, 9.0)
+    assert same.slots[0].ring.read() == [Answered(7.0, "0", "shop", "b2", told)]
+    assert same.slots[1].ring.read() == [Answered(9.0, "1", "shop", "b2", told)]
