@@ -7,7 +7,7 @@ process.
 """
 
 from mailerd.board.file import Board
-from mailerd.board.slot import Slot
+from mailerd.board.slot import Slot, room_for
 from mailerd.board.tally import Event, Histogram, Tally
 from mailerd.board.values import (
     Answered,
@@ -34,4 +34,5 @@ __all__ = [
     "Slot",
     "SlotState",
     "Tally",
+    "room_for",
 ]

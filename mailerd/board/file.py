@@ -27,7 +27,7 @@ from mailerd.errors import BoardHeld, ConfigurationError, DiskFull, Problem
 log = logging.getLogger(__name__)
 
 _MAGIC = b"MAILERD-BOARD-4\n"  # another layout gets another magic
-_HEADER = struct.Struct("@16sIId48s")  # magic, slots, connections, heartbeat, boot
+_HEADER = struct.Struct("@16sIId48s")  # magic, slots, room, heartbeat, boot
 _HEADER_SIZE = 4096
 _HEARTBEAT = struct.Struct("@d")
 _HEARTBEAT_AT = 24
@@ -38,13 +38,13 @@ class Board:
 
     def __init__(self, state_dir: Path, memory: mmap.mmap, shape: tuple[int, int], lock: int) -> None:
         self.slots = _slots(memory, *shape)
-        self.connections = shape[1]
+        self.room = shape[1]
         self._state_dir = state_dir
         self._memory = memory
         self._lock = lock
 
     @classmethod
-    def create(cls, state_dir: Path, slots: int, connections: int, now: float = 0.0) -> Board:
+    def create(cls, state_dir: Path, slots: int, room: int, now: float = 0.0) -> Board:
         """
         Take the state directory; what the workers of an earlier life left is kept for ``previous``.
 
@@ -58,7 +58,7 @@ class Board:
             state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = _take_lock(state_dir / "board.lock")
             former = _keep_all(state_dir)
-            memory = _map_new(state_dir / "board", slots, connections)
+            memory = _map_new(state_dir / "board", slots, room)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise DiskFull(error.filename or state_dir, os.strerror(error.errno)) from None
@@ -66,7 +66,7 @@ class Board:
                 f"cannot use {error.filename or state_dir}: {error.strerror}; it must be a folder of ours"
             )
             raise ConfigurationError([Problem("daemon.state_dir", message)]) from None
-        board = cls(state_dir, memory, (slots, connections), lock)
+        board = cls(state_dir, memory, (slots, room), lock)
         board._take_over(former, now)
         return board
 
@@ -174,8 +174,8 @@ def _remains_path(state_dir: Path, incarnation: str) -> Path:
     return state_dir / "remains" / f"{incarnation}.json"
 
 
-def _map_new(path: Path, slots: int, connections: int) -> mmap.mmap:
-    size = _HEADER_SIZE + slots * slot_size(connections)
+def _map_new(path: Path, slots: int, room: int) -> mmap.mmap:
+    size = _HEADER_SIZE + slots * slot_size(room)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         if hasattr(os, "posix_fallocate"):
@@ -185,13 +185,13 @@ def _map_new(path: Path, slots: int, connections: int) -> mmap.mmap:
         memory = mmap.mmap(descriptor, size)
     finally:
         os.close(descriptor)
-    _HEADER.pack_into(memory, 0, _MAGIC, slots, connections, 0.0, _boot().encode())
+    _HEADER.pack_into(memory, 0, _MAGIC, slots, room, 0.0, _boot().encode())
     return memory
 
 
-def _slots(memory: mmap.mmap, slots: int, connections: int) -> tuple[Slot, ...]:
-    size = slot_size(connections)
-    made = tuple(Slot(memory, _HEADER_SIZE + index * size, index + 1, connections) for index in range(slots))
+def _slots(memory: mmap.mmap, slots: int, room: int) -> tuple[Slot, ...]:
+    size = slot_size(room)
+    made = tuple(Slot(memory, _HEADER_SIZE + index * size, index + 1, room) for index in range(slots))
     for slot in made:
         slot.peers = made
     return made
@@ -203,7 +203,7 @@ def _read(path: Path) -> tuple[tuple[Slot, ...], bool]:
         if os.fstat(file.fileno()).st_size < _HEADER_SIZE:
             return (), False
         memory = mmap.mmap(file.fileno(), 0)
-    magic, slots, connections, _, boot = _HEADER.unpack_from(memory)
+    magic, slots, room, _, boot = _HEADER.unpack_from(memory)
     if magic != _MAGIC:
         log.warning("%s is of another version and is not read", path, extra={"event": "board.unreadable"})
         return (), False
@@ -211,7 +211,7 @@ def _read(path: Path) -> tuple[tuple[Slot, ...], bool]:
     if not believed:
         message = "%s is from before the last boot and is not believed"
         log.warning(message, path, extra={"event": "board.stale"})
-    return _slots(memory, slots, connections), believed
+    return _slots(memory, slots, room), believed
 
 
 def _boot() -> str:

@@ -33,6 +33,8 @@ _PROVIDER_AT, _PROVIDER_ROOM = 22, 128
 _REASON_AT, _REASON_ROOM = 152, 200
 _CONTACT_AT, _CONTACT_ROOM = 354, 1024
 _ENTRY_SIZE = 1384
+# Of a group: recipients for each connection, and recipients at most unless there are more connections.
+_EACH, _MOST = 8, 64
 
 _U16 = struct.Struct("@H")
 _Number = TypeVar("_Number", int, float)
@@ -72,11 +74,11 @@ class Slot:
     settled: _Cell[int] = _Cell("Q", 40)
     turn: _Cell[int] = _Cell("Q", _TURN_AT)
 
-    def __init__(self, memory: mmap.mmap, base: int, number: int, connections: int) -> None:
+    def __init__(self, memory: mmap.mmap, base: int, number: int, room: int) -> None:
         self.memory = memory
         self.base = base
         self.number = number
-        self.connections = connections
+        self.room = room
         self.tally = Tally(memory, base + _TALLY_AT)
         self.ring = Ring(memory, base + _RING_AT)
         self.peers: Sequence[Slot] = (self,)
@@ -138,8 +140,8 @@ class Slot:
 
     def begin_group(self, group: Group) -> None:
         """Note who is in hand, each CLAIMED; to be called before the recipients are claimed in the ledger."""
-        if len(group.contact_ids) > self.connections:
-            raise ValueError(f"a group has at most {self.connections} recipients")
+        if len(group.contact_ids) > self.room:
+            raise ValueError(f"a group has at most {self.room} recipients")
         self.clear_group()
         self._write(_CLIENT_AT, _NAME_ROOM, group.client_id)
         self._write(_BATCH_AT, _NAME_ROOM, group.batch_id)
@@ -244,6 +246,11 @@ def _counts(one: RecipientRemains) -> bool:
     return _lasting(one) in (None, Kind.SENT, Kind.UNKNOWN)
 
 
-def slot_size(connections: int) -> int:
-    """The bytes of one slot whose groups have at most ``connections`` recipients."""
-    return _SLOT_SIZE + connections * _ENTRY_SIZE
+def slot_size(room: int) -> int:
+    """The bytes of one slot whose groups have at most ``room`` recipients."""
+    return _SLOT_SIZE + room * _ENTRY_SIZE
+
+
+def room_for(connections: int) -> int:
+    """How many recipients a worker of so many connections may have in hand: several for each."""
+    return max(connections, min(_EACH * connections, _MOST))

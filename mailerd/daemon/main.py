@@ -17,7 +17,7 @@ from types import FrameType
 
 from setproctitle import setproctitle
 
-from mailerd.board import Board
+from mailerd.board import Board, room_for
 from mailerd.clock import Clock, Stop, SystemClock
 from mailerd.config import Config
 from mailerd.daemon import forking, linux, processes, signals, systemd, timetable
@@ -69,7 +69,8 @@ def _take_board(config: Config, clock: Clock, stop: Stop) -> Board | None:
     said = False
     while not stop:
         try:
-            return Board.create(config.daemon.state_dir, SLOTS, config.workers.connections, clock.now())
+            room = room_for(config.workers.connections)
+            return Board.create(config.daemon.state_dir, SLOTS, room, clock.now())
         except BoardHeld as held:
             if processes.is_running(held.holder) or clock.monotonic() >= give_up_at:
                 raise

@@ -10,13 +10,14 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from mailerd.board import Answered, Event, Slot
 from mailerd.board import Group as OnBoard
-from mailerd.clock import Clock, Stop, leave_signals_to_the_main_thread
+from mailerd.clock import Clock, Stop
 from mailerd.contacts import Contact, ContactSource
-from mailerd.delivery.group import NOT_BEGUN, Group
+from mailerd.delivery.group import NOT_BEGUN, NOT_TAKEN, Group
+from mailerd.delivery.hand_overs import GroupHandOvers
+from mailerd.delivery.pace import LONGEST_GROUP, group_size, seconds_each
 from mailerd.delivery.values import End, Letter, Pass, Work
 from mailerd.errors import ContactsUnavailable, LeaseLost, TooFewCopies
 from mailerd.message import Message
@@ -34,12 +35,12 @@ NEVER_CLAIMED = frozenset({Kind.INVALID, Kind.SUPPRESSED})
 
 # What the contact source knows of each recipient.
 Known = Mapping[str, Contact | Outcome]
-# What one attempt came to, and how long it took (seconds).
-_Delivered = tuple[Outcome, float]
+# What each hand-over came to, and how long it took (seconds).
+Answers = Mapping[int, tuple[Outcome, float]]
 
 
 class Delivery:
-    """Delivers for one incarnation."""
+    """Delivers for one incarnation; ``session`` has so many ``connections``."""
 
     def __init__(
         self,
@@ -47,7 +48,8 @@ class Delivery:
         lease: Lease,
         slot: Slot,
         contacts: ContactSource,
-        sessions: Sequence[Session],
+        session: Session,
+        connections: int,
         stops: tuple[Stop, Stop],
         clock: Clock,
     ) -> None:
@@ -55,16 +57,15 @@ class Delivery:
         self._lease = lease
         self._slot = slot
         self._contacts = contacts
-        self._sessions = sessions
-        self._stop, self._hurry = stops
+        self._session = session
+        self._connections = connections
+        self._stops = stops
         self._clock = clock
-        self._threads = ThreadPoolExecutor(
-            len(sessions), "connection", initializer=leave_signals_to_the_main_thread
-        )
+        self._each: float | None = None  # how long a hand-over took lately
 
     def deliver(self, work: Work, progress: Callable[[], None]) -> Pass:
         """
-        Bring these recipients to an outcome each; ``progress`` is called before each group.
+        Bring these recipients to an outcome each; ``progress`` is called at each step.
 
         Raises ``LeaseLost``, ``TooFewCopies`` where replicas have not confirmed a claim, and
         ``RedisUnavailable`` when a stop came while Redis was away.
@@ -75,23 +76,24 @@ class Delivery:
             return Pass(End.BLOCKED, str(fault))
         rest, busy = deque(work.contact_ids), list[str]()
         while rest:
-            if self._stop:
+            if self._stops[0]:
                 return Pass(End.STOPPED)
             progress()
             group = self._next_group(work.letter, rest, known)
             if group.messages:
                 self._claim(work, group)
-                self._hand_over(work, group)
+                self._hand_over(work, group, progress)
             self._mark(work, group)
             busy += group.busy
+            rest.extendleft(reversed(group.left))
             if group.ended:
                 return group.ended
         return Pass(End.DONE, busy=tuple(busy))
 
     def _next_group(self, letter: Letter, rest: deque[str], known: Known) -> Group:
         """Who is next: taken out of ``rest``, with the mail of each, or with why there is none."""
-        group = Group()
-        while rest and len(group.messages) < len(self._sessions):
+        group, size = Group(), group_size(self._connections, self._slot.room, self._each)
+        while rest and len(group.messages) < size:
             contact_id = rest.popleft()
             message = self._message(letter, known[contact_id])
             if isinstance(message, Outcome):
@@ -125,37 +127,33 @@ class Delivery:
         else:
             group.claimed(answers)
 
-    def _hand_over(self, work: Work, group: Group) -> None:
+    def _hand_over(self, work: Work, group: Group, progress: Callable[[], None]) -> None:
         """Hand the claimed ones over, and note what each came to and what follows from that."""
+        began = self._clock.monotonic()
+        bounds = self._connections, began + LONGEST_GROUP
+        mails = GroupHandOvers(group, self._slot, self._lease, self._stops, self._clock, progress, bounds)
+        if group.claims:
+            self._session.deliver(mails)
+        if mails.answers:
+            took = self._clock.monotonic() - began
+            self._each = seconds_each(took, len(mails.answers), self._connections)
+        self._note(work, group, mails.answers)
+        self._remember(work.letter.batch, group.bookings)
+
+    def _note(self, work: Work, group: Group, answers: Answers) -> None:
         contact_ids = group.contact_ids
-        messages = [group.messages[contact_ids[index]] for index in group.claims]
         chance = random.random()  # noqa: S311 - it only spreads the pauses
-        delivered = self._deliver_all(list(group.claims), messages)
-        for (index, claim), (outcome, seconds) in zip(group.claims.items(), delivered, strict=True):
+        for index, claim in group.claims.items():
+            if index not in answers:
+                group.left.append(contact_ids[index])
+                group.bookings.append(Booking(contact_ids[index], NOT_TAKEN))
+                continue
+            outcome, seconds = answers[index]
             if outcome.kind not in NO_HAND_OVER:
                 self._slot.tally.handed_over(seconds)
             booked, delay = work.letter.policy.after(outcome, claim.attempts, claim.age, chance)
             group.bookings.append(Booking(contact_ids[index], booked, delay))
             group.came_to(outcome)
-        self._remember(work.letter.batch, group.bookings)
-
-    def _deliver_all(self, claimed: list[int], messages: list[Message]) -> list[_Delivered]:
-        if len(claimed) == 1:
-            return [self._deliver_one(self._sessions[0], claimed[0], messages[0])]
-        return list(self._threads.map(self._deliver_one, self._sessions, claimed, messages))
-
-    def _deliver_one(self, session: Session, index: int, message: Message) -> _Delivered:
-        began = self._clock.monotonic()
-        outcome = session.deliver(message, lambda: self._begin(index))
-        self._slot.answer(index, outcome)
-        return outcome, self._clock.monotonic() - began
-
-    def _begin(self, index: int) -> bool:
-        """The last look before a hand-over: afterwards the recipient may have the mail."""
-        if self._hurry or self._slot.stop_flag or not self._lease.lives():
-            return False
-        self._slot.hand_over(index)
-        return True
 
     def _remember(self, batch: Batch, bookings: Sequence[Booking]) -> None:
         """Put on the ring who has the mail, may have it or has not: a Redis that forgets it is told again."""
@@ -178,7 +176,3 @@ class Delivery:
         self._slot.tally.event(Event.BUSY, len(group.busy))
         for booking in group.bookings:
             self._slot.tally.outcome(booking.outcome.kind)
-
-    def close(self) -> None:
-        """End the threads; no delivery is under way."""
-        self._threads.shutdown(wait=False)

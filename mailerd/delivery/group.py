@@ -18,6 +18,7 @@ EXPIRED = Outcome(Kind.EXPIRED, "expires_at had passed before it was sent")
 NOT_BEGUN = Outcome(
     Kind.WITHHELD, "the lease was lost, copies were missing or the batch was halted before the hand-over"
 )
+NOT_TAKEN = Outcome(Kind.WITHHELD, "its turn had not come yet")
 # How a batch that an operator has halted ends a pass.
 _HALTED = {Halt.PAUSED: End.PAUSED, Halt.CANCELLED: End.CANCELLED}
 
@@ -29,13 +30,15 @@ class Group:
 
     ``messages``: what is to be sent, in the order in which the board has them; ``claims``: those of them (by
     that order) who are ours; ``bookings``: what is known, also of those who get no mail; ``busy``: in another
-    worker's hand; ``ended``: how this group ends the pass, if it does.
+    worker's hand; ``left``: claimed, and not taken by the transport; ``ended``: how this group
+    ends the pass, if it does.
     """
 
     messages: dict[str, Message] = field(default_factory=dict)
     claims: dict[int, ClaimAnswer] = field(default_factory=dict)
     bookings: list[Booking] = field(default_factory=list)
     busy: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
     ended: Pass | None = None
 
     @property

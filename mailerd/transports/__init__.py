@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from mailerd.clock import SystemClock
 from mailerd.config import Config, Ses
 from mailerd.errors import ConfigurationError, Problem
-from mailerd.transports.session import Begin, Session, Transport
+from mailerd.transports.session import HandOvers, Session, Transport
 
 if TYPE_CHECKING:
     from mailerd.transports.ses import SesTransport
 
-__all__ = ["Begin", "Session", "Transport", "open_ses", "open_transport"]
+__all__ = ["HandOvers", "Session", "Transport", "open_ses", "open_transport"]
 
 
 def open_transport(config: Config) -> Transport | None:

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from mailerd.message import Message
 from mailerd.outcome import Kind, Outcome
-from mailerd.transports.session import Begin
+from mailerd.transports.session import Begin, Session
+from mailerd.transports.threads import Threads
 
 
 class OutboxTransport:
@@ -26,9 +27,13 @@ class OutboxTransport:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def session(self) -> OutboxSession:
+    def session(self, connections: int) -> Session:
         """See ``Transport``."""
-        return OutboxSession(self._folder)
+        return Threads([self.conversation() for _ in range(connections)])
+
+    def conversation(self) -> OutboxConversation:
+        """One thread's writer."""
+        return OutboxConversation(self._folder)
 
     def trouble(self) -> str:
         """See ``Transport``: looks whether the folder, or the one to make it in, can be written to."""
@@ -38,14 +43,14 @@ class OutboxTransport:
         return f"cannot write to the outbox {self._folder}: {place} is no folder of ours"
 
 
-class OutboxSession:
+class OutboxConversation:
     """One thread's writer."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def deliver(self, message: Message, begin: Begin) -> Outcome:
-        """See ``Session``; a disk that is full or not ours blocks the route."""
+        """See ``Conversation``; a disk that is full or not ours blocks the route."""
         folder = self._folder / message.batch_id
         file = folder / f"{hashlib.sha256(message.message_id.encode()).hexdigest()[:32]}.eml"
         draft = folder / f".{file.name}.{os.getpid()}.{threading.get_ident()}"
@@ -63,7 +68,7 @@ class OutboxSession:
         return Outcome(Kind.SENT, f"written to {file}")
 
     def close(self) -> None:
-        """See ``Session``; there is nothing to close."""
+        """See ``Conversation``; there is nothing to close."""
 
     def abort(self) -> None:
-        """See ``Session``; writing a file waits for nobody."""
+        """See ``Conversation``; writing a file waits for nobody."""

@@ -23,7 +23,8 @@ from mailerd.message import Message
 from mailerd.outcome import Kind, Outcome
 from mailerd.transports.ses_answers import Cause, Refusal, cause_of, day_is_over, refused
 from mailerd.transports.ses_client import Account, NoAnswer, SesClient, SesRefused, Withheld
-from mailerd.transports.session import Begin
+from mailerd.transports.session import Begin, Session
+from mailerd.transports.threads import Threads
 
 _ABORTED = Outcome(Kind.WITHHELD, "not handed over: told to stop before that")
 _PLAIN_TAG = re.compile(r"(?!__)[A-Za-z0-9_-]{1,256}")
@@ -46,14 +47,18 @@ class SesTransport:
 
     def __init__(self, settings: Ses, connections: int, clock: Clock) -> None:
         self._client = SesClient(settings, connections, clock)
-        # Each request has a thread of its own beside the session's, which can leave it when told to stop:
-        # boto3 has no way to end one.
+        # Each request has a thread of its own beside the conversation's, which can leave it when told to
+        # stop: boto3 has no way to end one.
         self._threads = ThreadPoolExecutor(connections, "ses", initializer=leave_signals_to_the_main_thread)
         self._day_is_over = ""
 
-    def session(self) -> SesSession:
+    def session(self, connections: int) -> Session:
         """See ``Transport``."""
-        return SesSession(self)
+        return Threads([self.conversation() for _ in range(connections)])
+
+    def conversation(self) -> SesConversation:
+        """One thread's way to SES."""
+        return SesConversation(self)
 
     def trouble(self) -> str:
         """See ``Transport``; asks SES how it stands with the account."""
@@ -108,8 +113,8 @@ class SesTransport:
         return Outcome(outcome.kind, f"{outcome.reason.rstrip('.')}; {said}")
 
 
-class SesSession:
-    """One thread's way to SES; the connections belong to all sessions together."""
+class SesConversation:
+    """One thread's way to SES; the connections belong to all of them together."""
 
     def __init__(self, transport: SesTransport) -> None:
         self._transport = transport
@@ -117,7 +122,7 @@ class SesSession:
         self._aborted = False
 
     def deliver(self, message: Message, begin: Begin) -> Outcome:
-        """See ``Session``."""
+        """See ``Conversation``."""
         hand_over = HandOver(begin)
         self._hand_over = hand_over  # before anything begins, so that ``abort`` finds it
         if self._aborted:
@@ -127,10 +132,10 @@ class SesSession:
         return answer.result() if answer.done() else hand_over.cut_off("told to stop before SES answered")
 
     def close(self) -> None:
-        """See ``Session``; kept connections need no goodbye, and the others may be using theirs."""
+        """See ``Conversation``; kept connections need no goodbye, and the others may be using theirs."""
 
     def abort(self) -> None:
-        """See ``Session``."""
+        """See ``Conversation``."""
         self._aborted = True
         if self._hand_over is not None:
             self._hand_over.abandon()
@@ -138,7 +143,7 @@ class SesSession:
 
 class HandOver:
     """
-    One mail's way out, between the session's thread and the one that talks to SES.
+    One mail's way out, between the conversation's thread and the one that talks to SES.
 
     ``stage`` tells how far it got; ``over``, that there is an answer or it was abandoned, and then it gets no
     further.

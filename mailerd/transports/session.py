@@ -2,7 +2,7 @@
 What a transport is.
 
 It hands finished mails over and says what became of each; it knows no Redis, no contact and no template, and
-lets no foreign exception out. ``delivery`` takes one session per sending thread.
+lets no foreign exception out. Each worker has one session; ``delivery`` gives it one group after the other.
 """
 
 from __future__ import annotations
@@ -16,21 +16,39 @@ from mailerd.outcome import Outcome
 Begin = Callable[[], bool]
 
 
+class HandOvers(Protocol):
+    """Mails that are to be handed over; a session may ask from several threads at once."""
+
+    def __len__(self) -> int:
+        """How many there are at most."""
+
+    def next(self) -> tuple[int, Message] | None:
+        """The next mail and its number, which is to be answered; None: nothing more is to be handed over."""
+
+    def begin(self, index: int) -> bool:
+        """
+        Whether it may be handed over; asked at most once, right before the point of no return.
+
+        When it says no, nothing is handed over; when it was never asked, nothing was handed over either.
+        """
+
+    def answer(self, index: int, outcome: Outcome) -> None:
+        """
+        What became of a mail, told once for each.
+
+        SENT, DEFERRED, FAILED, UNKNOWN (handed over, no answer), WITHHELD (``begin`` said no, or told to
+        stop), and BLOCKED or REFUSED (the route).
+        """
+
+
 class Session(Protocol):
-    """One thread's way to the server; keeps its connection from mail to mail and renews it by itself."""
+    """One worker's way to the server; keeps its connections from mail to mail and renews them by itself."""
 
-    def deliver(self, message: Message, begin: Begin) -> Outcome:
-        """
-        Hand one mail over.
-
-        ``begin`` is called at most once, right before the point of no return. When it says no, nothing is
-        handed over and the outcome is WITHHELD; when it was never asked, nothing was handed over either.
-        Other outcomes: SENT, DEFERRED, FAILED, UNKNOWN (handed over, no answer), and BLOCKED or REFUSED (the
-        route).
-        """
+    def deliver(self, mails: HandOvers) -> None:
+        """Hand mails over until there is no next one and each that was taken is answered."""
 
     def close(self) -> None:
-        """End the connection politely, within seconds; the session can be used again."""
+        """End the connections politely, within seconds; the session can be used again."""
 
     def abort(self) -> None:
         """End a ``deliver`` that runs in another thread, and this session; callable from any thread."""
@@ -41,8 +59,8 @@ class Transport(Protocol):
 
     name: str
 
-    def session(self) -> Session:
-        """A session for one thread; nothing is connected before its first mail."""
+    def session(self, connections: int) -> Session:
+        """A session of so many connections; nothing is connected before its first mail."""
 
     def trouble(self) -> str:
         """What would keep mails from being handed over now, empty if nothing; hands nothing over."""

@@ -18,7 +18,8 @@ from mailerd.outcome import Kind, Outcome
 from mailerd.transports.connection import Connection, ConnectionCut, LoginRefused, RouteDown
 from mailerd.transports.relays import Relay, Relays
 from mailerd.transports.replies import TRY_ELSEWHERE, At, Reply, ReplyTable, accepted, reason
-from mailerd.transports.session import Begin
+from mailerd.transports.session import Begin, Session
+from mailerd.transports.threads import Threads
 
 log = logging.getLogger(__name__)
 
@@ -52,9 +53,15 @@ class SmtpTransport:
         self._table = ReplyTable(settings.replies)
         self._suspects: set[str] = set()
 
-    def session(self) -> SmtpSession:
+    def session(self, connections: int) -> Session:
         """See ``Transport``."""
-        return SmtpSession(self._settings.mails_per_connection, self._relays, self._table, self._suspects)
+        return Threads([self.conversation() for _ in range(connections)])
+
+    def conversation(self) -> SmtpConversation:
+        """One thread's conversation."""
+        return SmtpConversation(
+            self._settings.mails_per_connection, self._relays, self._table, self._suspects
+        )
 
     def trouble(self) -> str:
         """See ``Transport``: mails go out as long as one server lets us in."""
@@ -62,7 +69,7 @@ class SmtpTransport:
         return "; ".join(troubles) if all(troubles) else ""
 
 
-class SmtpSession:
+class SmtpConversation:
     """
     One thread's conversation with the server.
 
@@ -81,7 +88,7 @@ class SmtpSession:
 
     def deliver(self, message: Message, begin: Begin) -> Outcome:
         """
-        See ``Session``.
+        See ``Conversation``.
 
         A connection that ends before ``begin`` was asked, such as a kept one that the server gave up, is
         replaced once, and once for each further relay.
@@ -93,13 +100,13 @@ class SmtpSession:
         return self._suspected(message, outcome) if cut_at is Stage.RECIPIENT else outcome
 
     def close(self) -> None:
-        """See ``Session``."""
+        """See ``Conversation``."""
         if self._connection is not None:
             self._connection.quit()
             self._connection = None
 
     def abort(self) -> None:
-        """See ``Session``."""
+        """See ``Conversation``."""
         self._aborted = True
         connection = self._connection
         if connection is not None:

@@ -53,19 +53,19 @@ class Kit:
     """
     What a worker works with and what can be made before the fork, for all of them: nothing is connected.
 
-    ``sessions`` are as many as ``workers.connections``, or none where the transport is ``none``.
+    ``session`` has ``workers.connections``; there is none where the transport is ``none``.
     """
 
     contacts: ContactSource
     letters: Letters
-    sessions: tuple[Session, ...]
+    session: Session | None
 
     @classmethod
     def of(cls, config: Config) -> Kit:
         """The kit for this configuration. Raises ``ConfigurationError`` where a part of it cannot be made."""
         transport = open_transport(config)
-        sessions = [transport.session() for _ in range(config.workers.connections)] if transport else []
-        return cls(open_contacts(config), Letters(config), tuple(sessions))
+        session = transport.session(config.workers.connections) if transport else None
+        return cls(open_contacts(config), Letters(config), session)
 
 
 class Worker:
@@ -103,7 +103,7 @@ class Worker:
         # A worker that waits for an answer of the mail server does not connect; its keeper does.
         alert = Failover(config, slot, clock, hurry, _unseen, noted=False)
         renewals = connect(config.redis, timeout=config.queue.lease / 5, greet=greeting(alert.meet))
-        abort = self._abort_sessions
+        abort = kit.session.abort if kit.session else _nothing
         self._keeper = Keeper(renewals, self._keys, self._taker, slot, stops, clock, abort)
         self._longest_step = LONGEST_STEP + longest_hand_over(config)
         self._delivery: Delivery | None = None
@@ -198,12 +198,10 @@ class Worker:
         ledger = Ledger(
             self._client, keys, incarnation, config.queue.lease, self._stubborn, config.redis.replicas
         )
-        if self._delivery is not None:
-            self._delivery.close()
-        if self._kit.sessions:
-            self._delivery = Delivery(
-                ledger, lease, self._slot, self._kit.contacts, self._kit.sessions, self._stops, self._clock
-            )
+        contacts, session, stops, clock = self._kit.contacts, self._kit.session, self._stops, self._clock
+        if session:
+            connections = config.workers.connections
+            self._delivery = Delivery(ledger, lease, self._slot, contacts, session, connections, stops, clock)
         self._handler = Handler(
             config,
             self._claims,
@@ -218,8 +216,8 @@ class Worker:
     def _part(self) -> None:
         """Leave in order; what does not work out the janitor does."""
         self._enter(SlotState.LEAVING, LONGEST_STEP)
-        for session in self._kit.sessions:
-            session.close()
+        if self._kit.session:
+            self._kit.session.close()
         self._kit.contacts.close()
         self._keeper.close()
         try:
@@ -240,10 +238,6 @@ class Worker:
     def _register(self) -> Lease:
         return register(self._client, self._keys, self._config.queue.lease, self._clock)
 
-    def _abort_sessions(self) -> None:
-        for session in self._kit.sessions:
-            session.abort()
-
     def _enter(self, state: SlotState, longest: float) -> None:
         self._slot.state = state
         self._expect(longest)
@@ -261,6 +255,10 @@ class Worker:
 
 def _unseen(_: float) -> None:
     """A pause of the keeper's, which nobody watches."""
+
+
+def _nothing() -> None:
+    """Where nothing is handed over, nothing is to be ended."""
 
 
 def longest_hand_over(config: Config) -> float:

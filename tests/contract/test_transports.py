@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import email.policy
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,10 @@ from mailerd.message import Composer, MailSettings, Message, Rendered
 from mailerd.outcome import Kind
 from mailerd.transports import Transport, open_transport
 from rigs.fake_ses import ENVIRONMENT, FakeSes
+from rigs.hand_overs import Mails, deliver, deliver_all
 from rigs.sink import Sink
+
+CONNECTIONS = 3
 
 
 @dataclass
@@ -59,9 +63,9 @@ def test_a_mail_arrives_byte_for_byte_once_begun(route: Route) -> None:
     asked: list[int] = []
     body = ".\n..\n.leading\nFrom me\n" + "x" * 2000 + "\n\x00 trailing \nGrüße\n."
     message = mail_to("user1", Rendered("Grüße", body, "<p>.</p>\n.\n"))
-    session = route.transport.session()
+    session = route.transport.session(CONNECTIONS)
 
-    outcome = session.deliver(message, lambda: not asked.append(len(route.arrived())))
+    outcome = deliver(session, message, lambda: not asked.append(len(route.arrived())))
     session.close()
 
     assert outcome.kind is Kind.SENT
@@ -71,11 +75,11 @@ def test_a_mail_arrives_byte_for_byte_once_begun(route: Route) -> None:
 
 def test_a_mail_that_must_not_begin_is_withheld(route: Route) -> None:
     """A ``begin`` that says no: WITHHELD, nothing handed over, and the session goes on."""
-    session = route.transport.session()
+    session = route.transport.session(CONNECTIONS)
 
-    withheld = session.deliver(mail_to("user1"), lambda: False)
+    withheld = deliver(session, mail_to("user1"), lambda: False)
     before = route.arrived()
-    sent = session.deliver(mail_to("user2"), lambda: True)
+    sent = deliver(session, mail_to("user2"), lambda: True)
     session.close()
 
     assert (withheld.kind, sent.kind) == (Kind.WITHHELD, Kind.SENT)
@@ -85,11 +89,11 @@ def test_a_mail_that_must_not_begin_is_withheld(route: Route) -> None:
 
 def test_a_closed_session_opens_again(route: Route) -> None:
     """A session that was closed while idle takes the next mail."""
-    session = route.transport.session()
-    session.deliver(mail_to("user1"), lambda: True)
+    session = route.transport.session(CONNECTIONS)
+    deliver(session, mail_to("user1"), lambda: True)
     session.close()
 
-    outcome = session.deliver(mail_to("user2"), lambda: True)
+    outcome = deliver(session, mail_to("user2"), lambda: True)
     session.close()
     session.close()
 
@@ -98,12 +102,26 @@ def test_a_closed_session_opens_again(route: Route) -> None:
 
 
 def test_many_mails_arrive_each_once(route: Route) -> None:
-    """A hundred and fifty mails of one session arrive, each once."""
-    session = route.transport.session()
-    kinds = {session.deliver(mail_to(f"user{number}"), lambda: True).kind for number in range(150)}
+    """A hundred and fifty mails of one group arrive, each once, and each has its own answer."""
+    session = route.transport.session(CONNECTIONS)
+    outcomes = deliver_all(session, [mail_to(f"user{number}") for number in range(150)])
     session.close()
 
-    assert kinds == {Kind.SENT}
-    to = {email.message_from_bytes(mail, policy=email.policy.default)["To"] for mail in route.arrived()}
-    assert to == {f"user{number}@example.org" for number in range(150)}
-    assert len(route.arrived()) == 150
+    assert {outcome.kind for outcome in outcomes} == {Kind.SENT}
+    to = Counter(
+        email.message_from_bytes(mail, policy=email.policy.default)["To"] for mail in route.arrived()
+    )
+    assert to == Counter(f"user{number}@example.org" for number in range(150))
+
+
+def test_whom_the_caller_keeps_back_is_not_asked_for(route: Route) -> None:
+    """Nobody is handed over whom ``next`` does not give; a ``begin`` that says no concerns its own mail."""
+    session = route.transport.session(CONNECTIONS)
+    mails = Mails([mail_to(f"user{number}") for number in range(9)], lambda index: index % 2 == 0)
+    session.deliver(mails)
+    session.close()
+
+    sent = [index for index, outcome in sorted(mails.answers.items()) if outcome.kind is Kind.SENT]
+    assert sent == [0, 2, 4, 6, 8]
+    assert {mails.answers[index].kind for index in (1, 3, 5, 7)} == {Kind.WITHHELD}
+    assert len(route.arrived()) == 5

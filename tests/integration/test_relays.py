@@ -11,7 +11,7 @@ import pytest
 from mailerd.config import Smtp
 from mailerd.message import Message
 from mailerd.outcome import Kind, Outcome
-from mailerd.transports.smtp import SmtpSession, SmtpTransport
+from mailerd.transports.smtp import SmtpConversation, SmtpTransport
 from rigs.ports import free_port
 from rigs.scripted_smtp import ScriptedServer
 
@@ -49,14 +49,14 @@ class Way:
         relays = [{"port": ports[1], "host": "127.0.0.1"}]
         given = {"host": "127.0.0.1", "port": ports[0], "tls": "none", "relays": relays, "command_timeout": 5}
         self.transport = SmtpTransport(Smtp.model_validate({**given, **settings}), self.clock)
-        self.sessions: list[SmtpSession] = []
+        self.sessions: list[SmtpConversation] = []
         self.session = self.another()
 
-    def another(self) -> SmtpSession:
-        self.sessions.append(self.transport.session())
+    def another(self) -> SmtpConversation:
+        self.sessions.append(self.transport.conversation())
         return self.sessions[-1]
 
-    def send(self, session: SmtpSession | None = None) -> Outcome:
+    def send(self, session: SmtpConversation | None = None) -> Outcome:
         message = Message("news@example.com", "user@example.org", CONTENT, "<1@example.com>", "batch-1")
         return (session or self.session).deliver(message, lambda: True)
 

@@ -18,7 +18,7 @@ from mailerd.config import Config, Ses
 from mailerd.errors import ConfigurationError
 from mailerd.message import Composer, MailSettings, Message, Rendered
 from mailerd.outcome import Kind, Outcome
-from mailerd.transports.ses import HandOver, SesSession, SesTransport, tag_value
+from mailerd.transports.ses import HandOver, SesConversation, SesTransport, tag_value
 from mailerd.transports.ses_client import LONGEST_REST, Withheld
 from rigs.fake_ses import ENVIRONMENT, REGION, TOO_FAST, TOO_MANY, FakeSes
 from rigs.fake_ses_model import documented_errors
@@ -77,8 +77,8 @@ def transport(server: FakeSes, clock: HandClock) -> SesTransport:
 
 
 @pytest.fixture
-def session(transport: SesTransport) -> SesSession:
-    return transport.session()
+def session(transport: SesTransport) -> SesConversation:
+    return transport.conversation()
 
 
 def made(fake: FakeSes, clock: HandClock, **settings: Any) -> SesTransport:
@@ -91,7 +91,7 @@ def mail(contact: str = "user1", batch: str = "batch-1", body: str = "text") -> 
     return composer.compose(contact, "user@example.org", Rendered("Hi", body), 1.7e9)
 
 
-def send(session: SesSession, message: Message | None = None) -> Outcome:
+def send(session: SesConversation, message: Message | None = None) -> Outcome:
     return session.deliver(message or mail(), lambda: True)
 
 
@@ -102,7 +102,7 @@ def test_a_mail_carries_its_tags_and_comes_back_with_an_id(fake: FakeSes, clock:
     """SES is told batch, contact, client and configuration set; SENT carries the id that it gave."""
     fake.state.configuration_sets.add("events")
     outcome = send(
-        made(fake, clock, configuration_set="events").session(), mail("a@b.example", "2026.spring")
+        made(fake, clock, configuration_set="events").conversation(), mail("a@b.example", "2026.spring")
     )
 
     (taken,) = fake.mails()
@@ -129,7 +129,7 @@ def test_a_tag_is_what_ses_takes(text: str, value: str) -> None:
 
 def test_the_sessions_keep_their_connections(fake: FakeSes, transport: SesTransport) -> None:
     """Twelve mails of four sessions at once need four connections at most, and none is thrown away."""
-    sessions = [transport.session() for _ in range(4)]
+    sessions = [transport.conversation() for _ in range(4)]
     for _ in range(3):
         threads = [threading.Thread(target=send, args=(session,)) for session in sessions]
         for thread in threads:
@@ -143,7 +143,7 @@ def test_the_sessions_keep_their_connections(fake: FakeSes, transport: SesTransp
 
 @pytest.mark.covers("mail-28")
 def test_a_connection_that_rested_is_not_trusted(
-    fake: FakeSes, clock: HandClock, session: SesSession
+    fake: FakeSes, clock: HandClock, session: SesConversation
 ) -> None:
     """What a NAT gateway has forgotten in the meantime costs nobody's mail its certainty."""
     send(session)
@@ -159,7 +159,7 @@ def test_a_connection_that_rested_is_not_trusted(
 
 @pytest.mark.parametrize("name", sorted(documented_errors("SendEmail")))
 def test_every_documented_error_is_typed_and_tried_once(
-    fake: FakeSes, session: SesSession, name: str
+    fake: FakeSes, session: SesConversation, name: str
 ) -> None:
     """Recipient and message are final, the rest is the route's; one request, whatever AWS's settings say."""
     fake.state.rules = [{"do": f"{name}: because"}]
@@ -185,7 +185,9 @@ def test_every_documented_error_is_typed_and_tried_once(
         ("InternalFailure: oops", Kind.UNKNOWN),
     ],
 )
-def test_what_every_aws_service_may_say(fake: FakeSes, session: SesSession, deed: str, kind: Kind) -> None:
+def test_what_every_aws_service_may_say(
+    fake: FakeSes, session: SesConversation, deed: str, kind: Kind
+) -> None:
     """Each is typed, tried once, and the session goes on."""
     fake.state.rules = [{"do": deed, "times": 1}]
 
@@ -199,11 +201,11 @@ def test_wrong_credentials_are_the_routes_matter(
 ) -> None:
     """A wrong secret is refused by SES; none at all does not even reach it, nor asks to begin."""
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "other")
-    wrong = send(made(fake, clock).session())
+    wrong = send(made(fake, clock).conversation())
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     begun: list[int] = []
-    none = made(fake, clock).session().deliver(mail(), lambda: not begun.append(1))
+    none = made(fake, clock).conversation().deliver(mail(), lambda: not begun.append(1))
 
     assert (wrong.kind, none.kind) == (Kind.REFUSED, Kind.BLOCKED)
     assert "InvalidSignatureException" in wrong.reason
@@ -224,14 +226,14 @@ def test_whoever_gives_credentials_says_no(
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", fake.url)
     fake.state.sts = said
 
-    outcome = send(made(fake, clock).session())
+    outcome = send(made(fake, clock).conversation())
 
     assert outcome.kind is kind
     assert fake.mails() == []
 
 
 @pytest.mark.covers("mail-10")
-def test_the_day_that_is_used_up_tells_its_end(fake: FakeSes, session: SesSession) -> None:
+def test_the_day_that_is_used_up_tells_its_end(fake: FakeSes, session: SesConversation) -> None:
     """The route waits and says until when at the latest; that stays the same while it asks again."""
     fake.state.day = 1
     send(session)
@@ -246,7 +248,9 @@ def test_the_day_that_is_used_up_tells_its_end(fake: FakeSes, session: SesSessio
 
 
 @pytest.mark.covers("mail-9")
-def test_one_of_many_that_is_throttled_is_the_only_one_to_wait(fake: FakeSes, session: SesSession) -> None:
+def test_one_of_many_that_is_throttled_is_the_only_one_to_wait(
+    fake: FakeSes, session: SesConversation
+) -> None:
     """Whoever was taken before and after it is sent; it is taken when it comes again."""
     fake.state.rules = [{"match": "user@", "do": f"TooManyRequestsException: {TOO_FAST}", "times": 0}]
     kinds = []
@@ -265,11 +269,11 @@ def test_one_of_many_that_is_throttled_is_the_only_one_to_wait(fake: FakeSes, se
 @pytest.mark.covers("mail-16")
 @pytest.mark.parametrize("deed", ["drop", "hang", "garbage", "hang_up"])
 def test_a_lost_answer_is_unknown_and_nothing_is_repeated(
-    fake: FakeSes, clock: HandClock, session: SesSession, deed: str
+    fake: FakeSes, clock: HandClock, session: SesConversation, deed: str
 ) -> None:
     """Once all of the request is out only an answer can tell; it is not repeated; the session goes on."""
     fake.state.rules = [{"do": deed, "times": 1}]
-    trying = made(fake, clock, read_timeout=0.3).session() if deed == "hang" else session
+    trying = made(fake, clock, read_timeout=0.3).conversation() if deed == "hang" else session
 
     outcome = send(trying)
 
@@ -282,13 +286,13 @@ def test_a_lost_answer_is_unknown_and_nothing_is_repeated(
 
 def test_nobody_listens(clock: HandClock, fake: FakeSes) -> None:
     """Without a connection nothing was handed over: the route is blocked."""
-    outcome = send(made(fake, clock, endpoint_url=f"http://127.0.0.1:{free_port()}").session())
+    outcome = send(made(fake, clock, endpoint_url=f"http://127.0.0.1:{free_port()}").conversation())
 
     assert outcome.kind is Kind.BLOCKED
     assert "Could not connect" in outcome.reason
 
 
-def test_a_request_that_was_cut_short_is_deferred(fake: FakeSes, session: SesSession) -> None:
+def test_a_request_that_was_cut_short_is_deferred(fake: FakeSes, session: SesConversation) -> None:
     """Cut off within the mail it cannot have been taken, and may be the mail's own fault: others go on."""
     fake.state.cut_early = 1
 
@@ -309,9 +313,9 @@ def test_an_untrusted_certificate_blocks_the_route(
     authority.issue_cert("localhost").configure_cert(tls)
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     with FakeSes(tls=tls) as fake:
-        refused = send(made(fake, clock).session())
+        refused = send(made(fake, clock).conversation())
         monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "ca.pem"))
-        sent = send(made(fake, clock).session())
+        sent = send(made(fake, clock).conversation())
 
     assert (refused.kind, sent.kind) == (Kind.BLOCKED, Kind.SENT)
     assert "CERTIFICATE_VERIFY_FAILED" in refused.reason
@@ -320,13 +324,13 @@ def test_an_untrusted_certificate_blocks_the_route(
 # Told to stop
 
 
-def test_begin_is_asked_last(fake: FakeSes, session: SesSession) -> None:
+def test_begin_is_asked_last(fake: FakeSes, session: SesConversation) -> None:
     """A ``begin`` that says no: no request leaves."""
     assert session.deliver(mail(), lambda: False).kind is Kind.WITHHELD
     assert fake.calls == []
 
 
-def test_abort_ends_a_hand_over_at_once_and_honestly(fake: FakeSes, session: SesSession) -> None:
+def test_abort_ends_a_hand_over_at_once_and_honestly(fake: FakeSes, session: SesConversation) -> None:
     """Aborted without an answer it is unknown, within no time; the session then hands nothing over."""
     fake.state.rules = [{"do": "hang", "times": 1}]
     outcomes: list[Outcome] = []
@@ -392,7 +396,7 @@ def test_a_region_must_be_known(clock: HandClock, monkeypatch: pytest.MonkeyPatc
 
 
 def test_nothing_of_a_mail_gets_into_the_log(
-    fake: FakeSes, session: SesSession, caplog: pytest.LogCaptureFixture
+    fake: FakeSes, session: SesConversation, caplog: pytest.LogCaptureFixture
 ) -> None:
     """boto3 would log whole requests at DEBUG."""
     with caplog.at_level(logging.DEBUG):

@@ -20,7 +20,7 @@ from mailerd.config import Smtp
 from mailerd.errors import ConfigurationError
 from mailerd.message import Message
 from mailerd.outcome import Kind, Outcome
-from mailerd.transports.smtp import SmtpSession, SmtpTransport
+from mailerd.transports.smtp import SmtpConversation, SmtpTransport
 from rigs import needs
 from rigs.ports import free_port, listening
 from rigs.scripted_smtp import ScriptedServer as Server
@@ -36,12 +36,12 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def opened() -> Iterator[Callable[..., SmtpSession]]:
-    sessions: list[SmtpSession] = []
+def opened() -> Iterator[Callable[..., SmtpConversation]]:
+    sessions: list[SmtpConversation] = []
 
-    def make(port: int, **settings: Any) -> SmtpSession:
+    def make(port: int, **settings: Any) -> SmtpConversation:
         given = {"host": "127.0.0.1", "port": port, "tls": "none", "command_timeout": 5, **settings}
-        sessions.append(SmtpTransport(Smtp.model_validate(given), SystemClock()).session())
+        sessions.append(SmtpTransport(Smtp.model_validate(given), SystemClock()).conversation())
         return sessions[-1]
 
     yield make
@@ -49,14 +49,14 @@ def opened() -> Iterator[Callable[..., SmtpSession]]:
         session.close()
 
 
-Open = Callable[..., SmtpSession]
+Open = Callable[..., SmtpConversation]
 
 
 def mail(recipient: str = "user@example.org", content: bytes = CONTENT) -> Message:
     return Message("news@example.com", recipient, content, "<1@example.com>", "batch-1")
 
 
-def send(session: SmtpSession, recipient: str = "user@example.org", content: bytes = CONTENT) -> Outcome:
+def send(session: SmtpConversation, recipient: str = "user@example.org", content: bytes = CONTENT) -> Outcome:
     return session.deliver(mail(recipient, content), lambda: True)
 
 
@@ -302,7 +302,7 @@ def test_a_server_that_is_not_there_blocks_the_route_and_comes_back(opened: Open
 # From another thread
 
 
-def aborted(session: SmtpSession, ready: Callable[[], bool]) -> Outcome:
+def aborted(session: SmtpConversation, ready: Callable[[], bool]) -> Outcome:
     outcomes: list[Outcome] = []
     thread = threading.Thread(target=lambda: outcomes.append(send(session)))
     thread.start()

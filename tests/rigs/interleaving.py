@@ -38,6 +38,7 @@ from mailerd.queue.model import Action, Effect
 from mailerd.queue.payloads import job_id
 from mailerd.queue.scripts import run
 from mailerd.queue.upkeep import Blame, Upkeep
+from mailerd.transports.threads import Threads
 from mailerd.work.handler import Handler
 from mailerd.work.janitor import Janitor, Overview
 from mailerd.work.letters import Letters
@@ -134,7 +135,7 @@ class Post:
         return found
 
 
-class PostSession:
+class PostConversation:
     """One way to the mail server; its turns end before the hand-over and while it is open."""
 
     def __init__(self, post: Post, turns: Callable[[], Turns]) -> None:
@@ -206,9 +207,9 @@ class SteppedWorker:
         self._slot.incarnation = self._lease.incarnation
         claims = Claims(client, keys, self._lease, patience)  # type: ignore[arg-type] # a gated one
         ledger = Ledger(client, keys, self._lease.incarnation, config.queue.lease, patience)  # type: ignore[arg-type] # gated
-        session = PostSession(stage.post, lambda: self.turns)
+        session = Threads([PostConversation(stage.post, lambda: self.turns)])
         stops = (self.stop, self.hurry)
-        delivery = Delivery(ledger, self._lease, self._slot, stage.post, [session], stops, clock)
+        delivery = Delivery(ledger, self._lease, self._slot, stage.post, session, 1, stops, clock)
         self._handler = Handler(
             config, claims, ledger, delivery, stage.letters, self.stop, lambda: None, self._slot.tally
         )

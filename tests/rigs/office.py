@@ -25,6 +25,7 @@ from mailerd.delivery import OUT_OF_ORDER, Delivery
 from mailerd.errors import ContactsUnavailable
 from mailerd.message import Message
 from mailerd.outcome import Kind, Outcome
+from mailerd.transports.threads import Threads
 from mailerd.work.handler import Handler
 from mailerd.work.janitor import Janitor, Overview
 from mailerd.work.letters import Letters
@@ -92,7 +93,9 @@ class Man:
     def threads(self) -> ThreadPoolExecutor:
         """Its connections' threads, which a real death would end at once."""
         assert self.handler._delivery is not None
-        return self.handler._delivery._threads
+        session = self.handler._delivery._session
+        assert isinstance(session, Threads)
+        return session._threads
 
     def works(self) -> str:
         """Work off the next job; what blocks the route."""
@@ -129,8 +132,10 @@ class Office:
         slot.open(hands.incarnation, 1, 0.0)
         delivery = None
         if self.config.mail.transport != "none":
-            sessions, stops = [self.post] * CONNECTIONS, (stop, hurry)
-            delivery = Delivery(hands.ledger, hands.lease, slot, self.post, sessions, stops, self.bench.clock)
+            session, stops, clock = Threads([self.post] * CONNECTIONS), (stop, hurry), self.bench.clock
+            delivery = Delivery(
+                hands.ledger, hands.lease, slot, self.post, session, CONNECTIONS, stops, clock
+            )
         letters = Letters(self.config)
         handler = Handler(
             self.config, hands.claims, hands.ledger, delivery, letters, stop, lambda: None, slot.tally

@@ -78,7 +78,7 @@ def test_the_longest_ids_fit(tmp_path: Path) -> None:
     assert group.recipients[0].contact_id == "😀" * 256
 
 
-def test_a_group_has_at_most_as_many_recipients_as_connections(tmp_path: Path) -> None:
+def test_a_group_has_at_most_as_many_recipients_as_it_has_room_for(tmp_path: Path) -> None:
     """A larger group is refused before anything is written into the next slot."""
     board = Board.create(tmp_path, 2, 2)
 

@@ -15,7 +15,7 @@ def message(content: bytes = b"Subject: x\r\n\r\n", name: str = "<1@example.com>
 
 def test_a_mail_written_again_takes_its_own_place(tmp_path: Path) -> None:
     """The same Message-ID is the same file, whose name shows no address; nothing else is left behind."""
-    session = OutboxTransport(tmp_path / "out").session()
+    session = OutboxTransport(tmp_path / "out").conversation()
 
     session.deliver(message(b"one\r\n"), lambda: True)
     session.deliver(message(b"two\r\n"), lambda: True)
@@ -33,7 +33,9 @@ def test_a_folder_that_cannot_be_blocks_the_route_before_it_begins(tmp_path: Pat
     (tmp_path / "out").write_text("a file stands where the folder should")
     asked: list[bool] = []
 
-    outcome = OutboxTransport(tmp_path / "out").session().deliver(message(), lambda: not asked.append(True))
+    outcome = (
+        OutboxTransport(tmp_path / "out").conversation().deliver(message(), lambda: not asked.append(True))
+    )
 
     assert outcome.kind is Kind.BLOCKED
     assert str(tmp_path / "out") in outcome.reason

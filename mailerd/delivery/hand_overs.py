@@ -1,0 +1,82 @@
+"""
+The claimed ones of one group as the transport takes them: which is next, whether it may begin, its answer.
+
+Each step is noted on the board as it is made. May be asked from several threads at once; made by
+``delivery.py`` for each group.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from mailerd.board import Slot
+from mailerd.clock import Clock, Stop
+from mailerd.delivery.group import Group
+from mailerd.delivery.values import OUT_OF_ORDER
+from mailerd.message import Message
+from mailerd.outcome import Outcome
+from mailerd.queue.lease import Lease
+
+
+class GroupHandOvers:
+    """
+    See ``HandOvers``.
+
+    ``bounds``: so many are in hand at once, and may always be taken. Of the others nobody is after a stop, on
+    a route out of order, or after a moment (monotonic) that keeps a group of a slow server short.
+    """
+
+    def __init__(
+        self,
+        group: Group,
+        slot: Slot,
+        lease: Lease,
+        stops: tuple[Stop, Stop],
+        clock: Clock,
+        progress: Callable[[], None],
+        bounds: tuple[int, float],
+    ) -> None:
+        self.answers: dict[int, tuple[Outcome, float]] = {}
+        self._messages = list(group.messages.values())
+        self._waiting = deque(group.claims)
+        self._began: dict[int, float] = {}
+        self._slot = slot
+        self._lease = lease
+        self._stop, self._hurry = stops
+        self._clock = clock
+        self._progress = progress
+        self._at_once, self._until = bounds
+        self._over = False
+
+    def __len__(self) -> int:
+        """See ``HandOvers``."""
+        return len(self._waiting)
+
+    def next(self) -> tuple[int, Message] | None:
+        """See ``HandOvers``."""
+        now = self._clock.monotonic()
+        if (self._over or self._stop or now > self._until) and len(self._began) >= self._at_once:
+            return None
+        try:
+            index = self._waiting.popleft()
+        except IndexError:
+            return None
+        self._began[index] = now
+        return index, self._messages[index]
+
+    def begin(self, index: int) -> bool:
+        """The last look before a hand-over: afterwards the recipient may have the mail."""
+        if self._hurry or self._slot.stop_flag or not self._lease.lives():
+            self._over = True
+            return False
+        self._slot.hand_over(index)
+        return True
+
+    def answer(self, index: int, outcome: Outcome) -> None:
+        """See ``HandOvers``."""
+        self._slot.answer(index, outcome)
+        self.answers[index] = outcome, self._clock.monotonic() - self._began[index]
+        if outcome.kind in OUT_OF_ORDER:
+            self._over = True
+        self._progress()
