@@ -17,6 +17,7 @@ from mailerd.cli.output import AnswerIsNo, AskedAmiss
 from mailerd.config import Config
 from mailerd.errors import RedisNotReachable
 from mailerd.queue.actions import Actions
+from mailerd.queue.alerts import Alert, RouteAlert
 from mailerd.queue.batches import Batches, queue_status
 from mailerd.queue.connection import connect
 from mailerd.queue.dead_letters import DeadLetters, Unknowns
@@ -40,7 +41,7 @@ class Queue:
     What there is to ask and to do.
 
     ``status`` tells how the queue is at that moment, ``diagnose`` what is wrong with it, ``server`` what
-    kind of Redis it is, with which replicas.
+    kind of Redis it is, with which replicas, ``alert`` what keeps mail from leaving.
     """
 
     batches: Batches
@@ -50,6 +51,7 @@ class Queue:
     status: Callable[[], QueueStatus]
     diagnose: Callable[[], Iterator[Complaint]]
     server: Callable[[], str]
+    alert: Callable[[], Alert | None]
 
     def batch(self, batch_id: str, client_id: str | None) -> BatchView:
         """The batch that is meant. Raises ``NoSuchBatch``, or ``AskedAmiss`` where there are several."""
@@ -81,6 +83,7 @@ def opened(config: Config) -> Iterator[Queue]:
         partial(queue_status, client, keys),
         partial(diagnose, client, keys, config.redis.replicas),
         partial(describe, client),
+        RouteAlert(client, keys).read,
     )
     try:
         with named(config):

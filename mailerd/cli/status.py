@@ -16,7 +16,11 @@ from mailerd.cli.configuration import config_option, configuration
 from mailerd.cli.output import counted, json_option, show_facts, show_json, show_table
 from mailerd.cli.queue import opened, reached
 from mailerd.config import Config, scrub
+from mailerd.queue.alerts import Alert
 from mailerd.queue.model import QueueStatus, WorkerView
+
+# A route out of order is tried again, and seen to be so, once a minute at least.
+_STANDING = 120.0
 
 
 class Attention(NamedTuple):
@@ -38,8 +42,8 @@ def status(*, as_json: bool) -> None:
     """
     config = configuration()
     with opened(config) as queue:
-        now, unknown, server = queue.status(), queue.unknowns.count(), queue.server()
-    needed = list(attention(now, unknown))
+        now, unknown, server, alert = queue.status(), queue.unknowns.count(), queue.server(), queue.alert()
+    needed = list(attention(now, unknown, alert))
     if as_json:
         show_json({**_as_json(config, now, unknown, needed), "server": server})
         return
@@ -54,12 +58,14 @@ def status(*, as_json: bool) -> None:
         click.echo("All is well: nothing needs attention.")
 
 
-def attention(now: QueueStatus, unknown: int) -> Iterator[Attention]:
+def attention(now: QueueStatus, unknown: int, alert: Alert | None) -> Iterator[Attention]:
     """Everything that needs somebody, the most urgent first; pure."""
     if not any(worker.alive for worker in now.workers):
         jobs = now.length + now.put_aside + sum(worker.in_hand for worker in now.workers)
         waiting = f", {counted(jobs, 'job')} wait{'s' if jobs == 1 else ''}" if jobs else ""
         yield Attention(f"no living worker, the daemon does not run{waiting}", "systemctl start mailerd")
+    if alert and alert.ago < _STANDING:
+        yield Attention(f"the route is blocked: {alert.reason}", "mailerd check --online")
     if unknown:
         whose = "recipient" if unknown == 1 else "recipients"
         yield Attention(f"{unknown:,} {whose} of unknown outcome", "mailerd unknown list")

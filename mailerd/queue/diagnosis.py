@@ -14,6 +14,7 @@ from typing import Any
 
 import redis
 
+from mailerd.queue.alerts import RouteAlert
 from mailerd.queue.batches import queue_status
 from mailerd.queue.connection import translated
 from mailerd.queue.headroom import NEARLY_FULL
@@ -42,6 +43,9 @@ def diagnose(client: redis.Redis, keys: Keys, replicas: int = 0) -> Iterator[Com
     yield from _of_the_workers(client, keys)
     yield from _of_the_chores(client, keys)
     yield from _of_the_lists(client, keys)
+    if alert := RouteAlert(client, keys).read():
+        seen = f"the route was blocked {alert.ago:.0f} s ago: {alert.reason}"
+        yield Complaint(seen, "it is tried again by itself; mailerd check --online tries it now")
     gap = Metrics(client, keys).read().conservation_gap
     if gap:
         yield Complaint(f"{gap:+,} recipients are in no state", "this is an error of mailerd: report it")

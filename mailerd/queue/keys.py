@@ -68,6 +68,7 @@ class Keys:
         self.debris = self._prefix + "debris"
         self.sweeps = self._prefix + "sweeps"
         self.totals = self._prefix + "totals"
+        self.alert = self._prefix + "alert"
         self.attention = self._prefix + "attention"
         self.arrivals = self._prefix + "arrivals"
         self.unused = self._prefix + "unused"

@@ -2,9 +2,9 @@
 The route as one worker sees it: open, or out of order and tried again after a pause.
 
 A breaker: it opens at the first refusal that is nobody's fault, so nobody else is handed over; each pause
-ends with one try; and it closes by itself with the first answer about a recipient. Says so in the log, aloud
-only once in a while: a route that merely throttles opens and closes all the time. Knows no transport; the
-worker asks it how long to wait.
+ends with one try; and it closes by itself with the first answer about a recipient. Says so in the log, once
+for all workers, and aloud only once in a while: a route that merely throttles opens and closes all the time.
+Knows no transport; the worker asks it how long to wait.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ import math
 from mailerd.board import Slot
 from mailerd.clock import Clock
 from mailerd.delivery import End, Pass
+from mailerd.queue.alerts import QUIET, RouteAlert, Standing
 
 log = logging.getLogger(__name__)
 
 # While a route is out of order it is tried again soon, but seldom where a try may cost us the account.
 LONGEST_PAUSE = {End.BLOCKED: 5.0, End.REFUSED: 60.0}
-# So long (seconds) after an alert there is no other one, unless the route stays out of order.
-QUIET = 600.0
 
 
 class Route:
     """One worker's breaker."""
 
-    def __init__(self, slot: Slot, clock: Clock) -> None:
+    def __init__(self, slot: Slot, clock: Clock, alert: RouteAlert) -> None:
         self._slot = slot
+        self._alert = alert
         self._clock = clock
         self._pause = 0.0
         self._answers = 0
@@ -46,21 +46,23 @@ class Route:
             self._aloud = False
         recently = self._clock.monotonic() - self._alerted < QUIET
         lasting = self._pause == LONGEST_PAUSE[ended.end]
-        if not self._aloud and (lasting or (first and not recently)):
-            self._alert(ended.reason)
+        if self._aloud or lasting or (first and not recently):
+            self._tell(ended.reason, lasting)
         return self._pause
 
     def worked(self) -> None:
         """A job was worked off: if the server answered for anybody, the route is open again."""
         if self._pause and self._answered():
             self._pause = 0.0
-            if self._aloud:
+            if self._aloud and self._alert.over():
                 log.warning("The route is open again", extra={"event": "route.open"})
 
-    def _alert(self, reason: str) -> None:
-        self._aloud = True
-        self._alerted = self._clock.monotonic()
-        log.error("The route is blocked: %s", reason, extra={"event": "route.blocked"})
+    def _tell(self, reason: str, lasting: bool) -> None:
+        standing = self._alert.blocked(reason, lasting=lasting)
+        if standing is Standing.NEW and not self._aloud:
+            self._alerted = self._clock.monotonic()
+            log.error("The route is blocked: %s", reason, extra={"event": "route.blocked"})
+        self._aloud = standing is not Standing.QUIET
 
     def _answered(self) -> bool:
         return self._count() > self._answers

@@ -25,6 +25,7 @@ from mailerd.errors import (
     RedisUnavailable,
     TooFewCopies,
 )
+from mailerd.queue.alerts import RouteAlert
 from mailerd.queue.claims import BLOCK, Claim, Claims, Taker
 from mailerd.queue.connection import CONNECT_TIMEOUT, Patience, connect, translated
 from mailerd.queue.eras import greeting
@@ -107,7 +108,7 @@ class Worker:
         self._keeper = Keeper(renewals, self._keys, self._taker, slot, stops, clock, abort)
         self._longest_step = LONGEST_STEP + longest_hand_over(config)
         self._delivery: Delivery | None = None
-        self._route = Route(slot, clock)
+        self._route = Route(slot, clock, RouteAlert(self._client, self._keys))
         self._worn_out = False
 
     def run(self) -> int:

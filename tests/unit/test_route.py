@@ -6,12 +6,15 @@ import logging
 import mmap
 from itertools import accumulate
 
+import fakeredis
 import pytest
 
 from mailerd.board import Slot
 from mailerd.board.slot import slot_size
 from mailerd.delivery import End, Pass
-from mailerd.work.route import QUIET, Route, next_pause
+from mailerd.queue.alerts import QUIET, RouteAlert
+from mailerd.queue.keys import Keys
+from mailerd.work.route import Route, next_pause
 
 LOGIN = Pass(End.REFUSED, "535 refused")
 RATE = Pass(End.BLOCKED, "454 Throttling failure")
@@ -36,7 +39,11 @@ class Story:
     def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
         self.clock = HandClock()
         self._slot = Slot(mmap.mmap(-1, slot_size(1)), 0, 1, 1)
-        self._route = Route(self._slot, self.clock)
+        # While Redis is away each worker speaks for itself.
+        away = fakeredis.FakeServer()
+        away.connected = False
+        alert = RouteAlert(fakeredis.FakeRedis(server=away), Keys("q"))
+        self._route = Route(self._slot, self.clock, alert)
         self._log = caplog
 
     def blocked(self, ended: Pass, *, answers: int = 0) -> float:

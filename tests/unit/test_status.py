@@ -6,6 +6,7 @@ import pytest
 
 from mailerd.cli.online import Finding, Grade, exit_code
 from mailerd.cli.status import attention
+from mailerd.queue.alerts import Alert
 from mailerd.queue.model import QueueStatus, WorkerView
 
 ALIVE = WorkerView("7", "mx1", 4711, alive=True, in_hand=1)
@@ -13,9 +14,13 @@ DEAD = WorkerView("6", "mx1", 4710, alive=False, in_hand=1)
 
 
 def commands(
-    length: int = 0, dead: int = 0, unknown: int = 0, workers: tuple[WorkerView, ...] = (ALIVE,)
+    length: int = 0,
+    dead: int = 0,
+    unknown: int = 0,
+    workers: tuple[WorkerView, ...] = (ALIVE,),
+    alert: Alert | None = None,
 ) -> list[str]:
-    return [command for _, command in attention(QueueStatus(length, 0, dead, workers), unknown)]
+    return [command for _, command in attention(QueueStatus(length, 0, dead, workers), unknown, alert)]
 
 
 def test_all_is_well() -> None:
@@ -26,16 +31,22 @@ def test_all_is_well() -> None:
 
 def test_what_needs_somebody() -> None:
     """Each thing with the command that helps, the most urgent first."""
-    assert commands(dead=1, unknown=2, workers=(DEAD,)) == [
+    assert commands(dead=1, unknown=2, workers=(DEAD,), alert=Alert("535 refused", 50.0)) == [
         "systemctl start mailerd",
+        "mailerd check --online",
         "mailerd unknown list",
         "mailerd dead list",
     ]
 
 
+def test_a_route_that_nobody_has_found_blocked_of_late_needs_nobody() -> None:
+    """Where all workers ended while it was blocked, nobody says when it was open again."""
+    assert commands(alert=Alert("535 refused", 200.0)) == []
+
+
 def test_jobs_that_wait_for_nobody_are_counted() -> None:
     """Jobs on the queue, put aside, and in the hands of the dead all wait for a worker."""
-    ((what, _),) = attention(QueueStatus(1, 1, 0, (DEAD,)), 0)
+    ((what, _),) = attention(QueueStatus(1, 1, 0, (DEAD,)), 0, None)
 
     assert what == "no living worker, the daemon does not run, 3 jobs wait"
 

@@ -33,6 +33,8 @@ MODELLED: dict[str, Callable[..., object]] = {
 }
 
 NOT_MODELLED = {
+    "alert": "touches what the log says, and no mail (test_alerts)",
+    "alert_over": "the same",
     "arrive": "belongs to failovers: a Redis that forgets is another protocol (chaos runs, test_eras)",
     "enqueue": "its repeat is known by the request's token, whatever came in between (test_enqueue)",
     "enqueue_all": "the same for several batches (test_bulk_and_pages)",

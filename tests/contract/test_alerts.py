@@ -1,0 +1,93 @@
+"""What is out of order is told once, by whichever worker sees it first, on whichever host it runs."""
+
+from __future__ import annotations
+
+import logging
+import mmap
+
+import pytest
+import redis
+
+from mailerd.board import Slot
+from mailerd.board.slot import slot_size
+from mailerd.clock import SystemClock
+from mailerd.delivery import End, Pass
+from mailerd.queue.alerts import QUIET, RouteAlert, Standing
+from mailerd.queue.keys import Keys
+from mailerd.work.route import Route
+
+LOGIN = Pass(End.REFUSED, "535 refused: pässword")
+
+
+class Fleet:
+    """Eight workers over one Redis."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self.slots = [Slot(mmap.mmap(-1, slot_size(1)), 0, 1, 1) for _ in range(8)]
+        alert = RouteAlert(client, Keys("q"))
+        self.routes = [Route(slot, SystemClock(), alert) for slot in self.slots]
+
+    def all_blocked(self, ended: Pass, times: int = 1) -> None:
+        for _ in range(times):
+            for route in self.routes:
+                route.blocked(ended)
+
+    def all_worked(self) -> None:
+        for route, slot in zip(self.routes, self.slots, strict=True):
+            slot.tally.handed_over(0.01)
+            route.worked()
+
+
+@pytest.fixture
+def fleet(client: redis.Redis) -> Fleet:
+    return Fleet(client)
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[str]:
+    messages = [record.getMessage() for record in caplog.records]
+    caplog.clear()
+    return messages
+
+
+@pytest.mark.covers("mail-35")
+def test_eight_workers_give_one_alert(fleet: Fleet, caplog: pytest.LogCaptureFixture) -> None:
+    """However many workers find the route blocked, and however often: one alert, and one word of its end."""
+    caplog.set_level(logging.WARNING)
+    fleet.all_blocked(LOGIN, times=20)
+    fleet.all_worked()
+    fleet.all_worked()
+
+    assert said(caplog) == ["The route is blocked: 535 refused: pässword", "The route is open again"]
+
+
+@pytest.mark.covers("mail-35")
+def test_one_that_comes_and_goes_is_told_when_it_lasts(
+    fleet: Fleet, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Soon after an alert the next one waits until it is no mere flicker; its end is told as well, once."""
+    caplog.set_level(logging.WARNING)
+    fleet.all_blocked(LOGIN)
+    fleet.all_worked()
+    assert len(said(caplog)) == 2
+
+    fleet.all_blocked(LOGIN, times=6)
+    assert said(caplog) == []
+    fleet.all_blocked(LOGIN, times=2)
+    assert said(caplog) == ["The route is blocked: 535 refused: pässword"]
+    fleet.all_worked()
+    assert said(caplog) == ["The route is open again"]
+
+
+def test_what_stands_can_be_read(client: redis.Redis) -> None:
+    """With its latest reason and how long ago that was, until it is over; forgotten after a while."""
+    alert = RouteAlert(client, Keys("q"))
+    assert alert.read() is None
+    assert [alert.blocked(reason, lasting=False) for reason in ("a", "b")] == [Standing.NEW, Standing.TOLD]
+
+    standing = alert.read()
+    assert standing
+    assert (standing.reason, standing.ago < 60) == ("b", True)
+    assert 0 < client.pttl(Keys("q").alert) <= QUIET * 1000
+    assert [alert.over(), alert.over(), alert.read()] == [True, False, None]
+    assert alert.blocked("c", lasting=False) is Standing.QUIET
+    assert alert.blocked("c", lasting=True) is Standing.NEW
