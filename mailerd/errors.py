@@ -20,6 +20,7 @@ into these at the door of the one room that uses it.
     │   └── NotJson                     they are not even strict JSON
     ├── TemplateBroken                  the template is missing or does not compile; nobody can get it
     ├── RenderFailed                    the template raised for this one contact
+    │   └── VariableMissing             it uses a variable that nobody gave
     └── ContactsUnavailable             the contact database does not answer; nobody's fault
 """
 
@@ -145,6 +146,14 @@ class TemplateBroken(MailerdError):
 
 class RenderFailed(MailerdError):
     """The template could not be rendered for this contact."""
+
+
+class VariableMissing(RenderFailed):
+    """The template uses a variable that nobody gave: ``name``."""
+
+    def __init__(self, message: str, name: str) -> None:
+        super().__init__(message)
+        self.name = name
 
 
 class ContactsUnavailable(MailerdError):

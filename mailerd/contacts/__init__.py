@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from mailerd.config import Config
 from mailerd.contacts.addresses import AddressContacts
-from mailerd.contacts.source import Contact, ContactSource
+from mailerd.contacts.source import NO_SUCH_CONTACT, Contact, ContactSource
 
-__all__ = ["Contact", "ContactSource", "open_contacts"]
+__all__ = ["NO_SUCH_CONTACT", "Contact", "ContactSource", "open_contacts"]
 
 
 def open_contacts(config: Config) -> ContactSource:

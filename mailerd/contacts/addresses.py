@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from mailerd.contacts.source import Contact
+from mailerd.contacts.source import NO_SUCH_CONTACT, Contact
 from mailerd.message import address
 from mailerd.outcome import Kind, Outcome
 
@@ -23,6 +23,6 @@ class AddressContacts:
         try:
             email = address(contact_id)
         except ValueError:
-            reason = "no such contact: without [contacts] in the configuration an id must be an address"
-            return Outcome(Kind.INVALID, reason)
+            reason = "without [contacts] in the configuration an id must be an address"
+            return Outcome(Kind.INVALID, NO_SUCH_CONTACT + reason)
         return Contact(contact_id, email, {"id": contact_id, "email": email})

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 from mailerd.outcome import Outcome
 
+NO_SUCH_CONTACT = "no such contact: "  # how the reason begins where nobody has that id
+
 
 @dataclass(frozen=True, slots=True)
 class Contact:
@@ -22,6 +24,11 @@ class Contact:
     email: str
     fields: Mapping[str, Any]
     suppressed: bool = False
+
+    def variables(self, common: Mapping[str, Any], client_id: str, batch_id: str) -> dict[str, Any]:
+        """What its mail's template may use; ``common`` are the batch's own variables."""
+        fields = dict(self.fields)
+        return {**common, **fields, "batch_id": batch_id, "client_id": client_id, "contact": fields}
 
 
 class ContactSource(Protocol):

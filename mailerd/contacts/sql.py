@@ -22,7 +22,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, ProgrammingError, SQLAlche
 from sqlalchemy.sql import visitors
 
 from mailerd.config import Contacts, scrub
-from mailerd.contacts.source import Contact
+from mailerd.contacts.source import NO_SUCH_CONTACT, Contact
 from mailerd.errors import ConfigurationError, ContactsUnavailable, Problem
 from mailerd.message import address
 from mailerd.outcome import Kind, Outcome
@@ -35,8 +35,8 @@ _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
 _IN_BRACKETS = re.compile(r"\(\s*:contact_ids\s*\)")
 # PostgreSQL's codes for a value that its column's type cannot be: text, range, dates, characters.
 _UNCASTABLE = frozenset({"22P02", "22003", "22007", "22008", "22021", "22P05"})
-_UNREADABLE_ID = Outcome(Kind.INVALID, "no such contact: the database's ids are of another kind")
-_NO_SUCH_CONTACT = Outcome(Kind.INVALID, "no such contact: contacts.query gives no row with this id")
+_UNREADABLE_ID = Outcome(Kind.INVALID, f"{NO_SUCH_CONTACT}the database's ids are of another kind")
+_NO_ROW = Outcome(Kind.INVALID, f"{NO_SUCH_CONTACT}contacts.query gives no row with this id")
 _POSTGRES_SETTINGS = f"-c statement_timeout={_QUERY_TIMEOUT}s -c default_transaction_read_only=on"
 
 Rows = Mapping[str, Mapping[str, Any]]  # by id, written as text
@@ -120,7 +120,7 @@ class SqlContacts:
 def _contact(contact_id: str, rows: Rows) -> Contact | Outcome:
     row = rows.get(contact_id) or rows.get(_canonical_uuid(contact_id))
     if row is None:
-        return _NO_SUCH_CONTACT
+        return _NO_ROW
     given = row["email"]
     if not isinstance(given, str) or not given.strip(" "):
         return Outcome(Kind.INVALID, "the contact has no address")

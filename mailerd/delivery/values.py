@@ -55,10 +55,9 @@ class Letter:
 
     def message(self, contact: Contact, now: float) -> Message | Outcome:
         """The mail to one contact, or why it gets none."""
-        fields = dict(contact.fields)
-        common = {"batch_id": self.batch.batch_id, "client_id": self.batch.client_id}
+        variables = contact.variables(self.variables, self.batch.client_id, self.batch.batch_id)
         try:
-            rendered = self.template.render({**self.variables, **fields, **common, "contact": fields})
+            rendered = self.template.render(variables)
         except RenderFailed as failure:
             return Outcome(Kind.FAILED, str(failure))
         return self.composer.compose(contact.id, contact.email, rendered, now)

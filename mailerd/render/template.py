@@ -21,7 +21,7 @@ import jinja2.meta
 import jinja2.nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from mailerd.errors import RenderFailed, TemplateBroken
+from mailerd.errors import RenderFailed, TemplateBroken, VariableMissing
 from mailerd.message import MailSettings, Rendered, fits
 from mailerd.render.css import inline_css
 from mailerd.render.plaintext import derive_text, tidy
@@ -33,6 +33,7 @@ _OF_ANY_DICT = frozenset(dir(dict))
 _MOST_NAMES = 20
 _HEADER = "mail.toml headers."
 _REFERENCES = re.compile(r"\b(extends|include|import)\b")
+_UNDEFINED = re.compile("'(.+)' is undefined")
 _TAG = re.compile(r"\{[{%#]")
 _SETTINGS = {"from": str, "reply_to": str, "headers": dict, "unknown": str}
 
@@ -163,9 +164,9 @@ class Template:
                 size += sum(map(len, some))
         except jinja2.UndefinedError as error:
             known = _several(sorted(variables))
-            raise RenderFailed(
-                f"template {self._place(error, template)}: {error}; it may use {known}"
-            ) from None
+            words = f"template {self._place(error, template)}: {error}; it may use {known}"
+            name = _UNDEFINED.fullmatch(str(error))
+            raise (VariableMissing(words, name[1]) if name else RenderFailed(words)) from None
         except Exception as error:  # noqa: BLE001 - a template can raise whatever its values do
             raise RenderFailed(f"template {self._place(error, template)}: {error}") from None
         if size > _MAX_CHARACTERS:
