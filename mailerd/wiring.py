@@ -29,6 +29,7 @@ from mailerd.config.entries import EVERY_CLIENT, ApiKey
 from mailerd.daemon import linux, main, processes
 from mailerd.daemon.gate import Gate
 from mailerd.daemon.roles import Roles
+from mailerd.preflight.apart import Apart
 from mailerd.queue import scripts
 from mailerd.queue.actions import Actions
 from mailerd.queue.batches import Batches
@@ -96,7 +97,8 @@ def open_door(
     figures = Metrics(client, keys).read
     sources = Sources(figures, slots, processes.private_memory, lambda: overview.events)
     batches, actions = Batches(client, keys), Actions(client, keys, config.redis.replicas)
-    ports = Ports(Enqueuer.of(config, clock), batches, actions, gate, reachable, sources)
+    enqueuer, preflight = Enqueuer.of(config, clock), Apart(lambda: gate.config).look
+    ports = Ports(enqueuer, batches, actions, gate, reachable, sources, preflight)
     app = create_app(ports, keyring(config.api.keys), max_body)
     return serve(app, sock, config.api.threads, gate, max_body, clock)
 

@@ -14,6 +14,7 @@ from mailerd.api import problems
 from mailerd.api.access import Access, Keyring
 from mailerd.api.batches import Act, Batch, BatchList, Lookup, Recipients
 from mailerd.api.docs import Docs
+from mailerd.api.dry_run import DryRun
 from mailerd.api.health import Health, Readiness
 from mailerd.api.intake import Bulk, Intake, Queue, QueueTest
 from mailerd.api.metrics import Metrics
@@ -34,9 +35,10 @@ def create_app(ports: Ports, keyring: Keyring, max_body_bytes: int) -> App:
     app.add_middleware(KnownMethods())
     problems.install(app)
     intake = Intake(ports.enqueuer, ports.gate)
+    dry_run = DryRun(ports.preflight)
     app.add_route("/queue/test", QueueTest(intake))
     app.add_route("/queue/bulk", Bulk(intake, max_body_bytes))
-    app.add_route("/queue", Queue(intake, max_body_bytes))
+    app.add_route("/queue", Queue(intake, dry_run, max_body_bytes))
     lookup = Lookup(ports.batches)
     app.add_route("/batches", BatchList(ports.batches))
     app.add_route("/batches/{batch_id}", Batch(lookup))

@@ -7,15 +7,18 @@ They parse, ask the port, and put the answer into words. Errors leave as ``Refus
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 from uuid import uuid4
 
 import falcon
 
 from mailerd.api.access import Caller, caller_of
 from mailerd.api.bodies import NDJSON, Reader, as_json
+from mailerd.api.dry_run import DryRun
 from mailerd.api.lines import Group, groups_of, lines_of
 from mailerd.api.naming import idempotency_key, with_batch_id
+from mailerd.api.parameters import Parameters
 from mailerd.api.ports import Enqueuer, Gate
 from mailerd.api.problems import Refusal
 from mailerd.errors import Problem, RedisRefused, RedisUnavailable
@@ -46,6 +49,11 @@ class Intake:
         """Queue the job; raises ``RedisUnavailable`` or ``RedisRefused``."""
         self._check()
         return self._enqueuer.enqueue(job, uuid4().hex)
+
+    def foretell(self, job: EmailJob) -> Enqueued:
+        """What would come of it; raises ``RedisUnavailable`` or ``RedisRefused``."""
+        self._check()
+        return self._enqueuer.foretell(job)
 
     def take_all(self, jobs: Sequence[EmailJob]) -> Sequence[Enqueued]:
         """Queue all of the jobs or none; raises ``RedisUnavailable`` or ``RedisRefused``."""
@@ -79,15 +87,30 @@ class QueueTest:
 class Queue:
     """``POST /queue``: a job in the body."""
 
-    def __init__(self, intake: Intake, max_body_bytes: int) -> None:
+    def __init__(self, intake: Intake, dry_run: DryRun, max_body_bytes: int) -> None:
         self._intake = intake
+        self._dry_run = dry_run
         self._body = Reader(falcon.MEDIA_JSON, max_body_bytes)
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Queue the job; 202, or 200 where the very same was queued before."""
+        """Queue the job; 202, or 200 where the very same was queued before, or it is a dry run."""
+        dry = self._dry_run.is_wanted(req)
         body, key = self._body.read(req), idempotency_key(req)
         job = job_from(with_batch_id(parse_json(body), key))
         caller_of(req).refuse_other(job.client_id)
+        if dry:
+            resp.data = as_json(self._foretold(job))
+        else:
+            self._queue(job, resp)
+
+    def _foretold(self, job: EmailJob) -> Mapping[str, Any]:
+        admission = self._intake.foretell(job).admission
+        _refuse_unless_queued(admission, job)
+        replayed = admission is Admission.REPLAYED
+        about = {"queued": False, "dry_run": True, "batch_id": job.batch_id, "replayed": replayed}
+        return {**about, **self._dry_run.report(job)}
+
+    def _queue(self, job: EmailJob, resp: falcon.Response) -> None:
         enqueued = self._intake.take(job)
         _refuse_unless_queued(enqueued.admission, job)
         answer = {"queued": True, "batch_id": job.batch_id, "recipients": enqueued.recipients}
@@ -108,6 +131,7 @@ class Bulk:
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Queue a batch for each client and batch id among the lines."""
+        Parameters(req).done()
         body, key = self._body.read(req), idempotency_key(req)
         groups = _groups(body, key)
         _refuse_others(caller_of(req), groups)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from mailerd.board import Slot
 from mailerd.job import EmailJob
@@ -27,6 +27,9 @@ class Enqueuer(Protocol):
 
     def enqueue(self, job: EmailJob, request: str) -> Enqueued:
         """Queue the job, or say why not."""
+
+    def foretell(self, job: EmailJob) -> Enqueued:
+        """What ``enqueue`` would say now; nothing is queued. Raises as that does."""
 
     def enqueue_all(self, jobs: Sequence[EmailJob], request: str) -> Sequence[Enqueued]:
         """Queue jobs of distinct batches, all or none: none where one is neither queued nor replayed."""
@@ -92,7 +95,12 @@ class Sources:
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """All of them; ``reachable`` tells whether Redis answers right now, within a few seconds."""
+    """
+    All of them; ``reachable`` tells whether Redis answers right now, within a few seconds.
+
+    ``preflight`` is the report, for JSON, on a batch that is not queued: within some seconds, whatever its
+    contacts and template do; None while it is busy with another one.
+    """
 
     enqueuer: Enqueuer
     batches: Batches
@@ -100,3 +108,4 @@ class Ports:
     gate: Gate
     reachable: Callable[[], bool]
     sources: Sources
+    preflight: Callable[[EmailJob], Mapping[str, Any] | None]

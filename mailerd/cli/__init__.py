@@ -28,6 +28,7 @@ _COMMANDS = {
     "batch": ("mailerd.cli.batch:batch", "List, show, watch, cancel, pause, resume or retry batches."),
     "dead": ("mailerd.cli.dead:dead", "Look at dead letters, queue them again, or drop them."),
     "unknown": ("mailerd.cli.unknown:unknown", "Look at recipients of unknown outcome, and settle them."),
+    "preflight": ("mailerd.cli.preflight:preflight", "Look at a whole batch before its first mail."),
     "classify": ("mailerd.cli.classify:classify", "Explain what a reply of a mail server would mean."),
     "key": ("mailerd.cli.key:key", "Make keys for the HTTP door."),
     "help": ("mailerd.cli.help:help_", "Explain a topic: drain, unknown, signals, exit codes and more."),

@@ -67,7 +67,7 @@ class Control:
         self._inbox = inbox
         self._stop = stop
         self._clock = clock
-        self._gate = Gate()
+        self._gate = Gate(config=config)
         self._janitor = Janitor(roles.housekeep, config)
         self._server: Server | None = None
         self._staffing = Staffing(config.workers.processes, "")
@@ -236,7 +236,7 @@ class Control:
             log.error("Nothing is changed: %s", error, extra={"event": "main.not_reloaded"})  # noqa: TRY400 - a fault explains itself
             self._notifier.ready()
             return
-        self._config = config
+        self._config = self._gate.config = config
         self._generation += 1
         logs.setup(config.log)
         self._tree.channel.send(Replace(config, self._generation))

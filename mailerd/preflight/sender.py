@@ -18,8 +18,8 @@ _BULK = 5000  # mails a day from which on Gmail and Yahoo ask for one-click unsu
 _SHORT = 3  # letters of the com in com.au
 # Their owners tell everybody (DMARC) to refuse mail in their name that they did not send.
 _FREE_MAIL = frozenset(
-    "gmail.com googlemail.com yahoo.com outlook.com hotmail.com live.com aol.com icloud.com gmx.de gmx.net web.de"
-    " mail.ru".split()
+    {"gmail.com", "googlemail.com", "yahoo.com", "outlook.com", "hotmail.com", "live.com", "aol.com"}
+    | {"icloud.com", "gmx.de", "gmx.net", "web.de", "mail.ru"}
 )
 
 Said = Iterator[tuple[Remark, str]]

@@ -29,6 +29,7 @@ from mailerd.queue.scripts import Argument
 # An HTTP client waits for this: well under the 3 s in which it must hear that Redis is away.
 TIMEOUT = 1.2
 QUICK = 0.3
+_NO_REQUEST = ""
 _DEFAULT_URL = "redis://localhost:6379/0"
 
 
@@ -59,11 +60,18 @@ class Enqueuer:
         same name finds its own work and does not take it for a replay. Raises ``RedisUnavailable``,
         also where too few replicas have confirmed it: then it is queued, and the same again is a replay.
         """
+        return self._one(job, request, self._replicas)
+
+    def foretell(self, job: EmailJob) -> Enqueued:
+        """What ``enqueue`` would say now; nothing is queued. Raises what that raises."""
+        return self._one(job, _NO_REQUEST, replicas=0)
+
+    def _one(self, job: EmailJob, request: str, replicas: int) -> Enqueued:
         tag = f"{job.client_id}/{job.batch_id}"
         keys = [self._keys.queue, self._keys.batch(tag), self._keys.tombstone(tag), self._keys.clients]
         keys += [self._keys.batches, self._keys.batches_of(job.client_id)]
         names: list[Argument] = [request, job.client_id, job.batch_id, self._max_length]
-        admission, recipients = self._twice("enqueue", keys, [*content_of(job), *names])
+        admission, recipients = self._twice("enqueue", keys, [*content_of(job), *names], replicas)
         return Enqueued(Admission(admission.decode()), recipients)
 
     def enqueue_all(self, jobs: Sequence[EmailJob], request: str) -> list[Enqueued]:
@@ -79,19 +87,19 @@ class Enqueuer:
             tag = f"{job.client_id}/{job.batch_id}"
             keys += [self._keys.batch(tag), self._keys.tombstone(tag), self._keys.batches_of(job.client_id)]
             arguments += [*content_of(job), job.client_id, job.batch_id]
-        answers = self._twice("enqueue_all", keys, arguments)
+        answers = self._twice("enqueue_all", keys, arguments, self._replicas)
         return [Enqueued(Admission(admission.decode()), recipients) for admission, recipients in answers]
 
-    def _twice(self, name: str, keys: list[str], arguments: list[Argument]) -> Any:
+    def _twice(self, name: str, keys: list[str], arguments: list[Argument], replicas: int) -> Any:
         self._headroom.check()
         began = self._clock.monotonic()
         try:
-            return run_confirmed(self._client, name, keys, arguments, self._replicas)
+            return run_confirmed(self._client, name, keys, arguments, replicas)
         except RedisUnavailable:
             # A kept connection may have died, or its answer got lost; whoever is slow is not asked twice.
             if self._clock.monotonic() - began > QUICK:
                 raise
-            return run_confirmed(self._client, name, keys, arguments, self._replicas)
+            return run_confirmed(self._client, name, keys, arguments, replicas)
 
 
 def content_of(job: EmailJob) -> list[Argument]:

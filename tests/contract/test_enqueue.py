@@ -46,6 +46,25 @@ def test_the_same_content_again_is_a_replay(bench: LedgerBench) -> None:
     assert len(bench.queue()) == 1
 
 
+def test_what_would_come_of_it_is_foretold(bench: LedgerBench) -> None:
+    """With the words of enqueue, and nothing is written: queued, a replay, a conflict, full."""
+    enqueuer = bench.enqueuer()
+    other = job(["z"])
+
+    assert enqueuer.foretell(ONE) == Enqueued(Admission.QUEUED, 2)
+    assert bench.client.keys() == []
+    enqueuer.enqueue(ONE, "r1")
+    before = bench.record()
+    assert enqueuer.foretell(ONE) == Enqueued(Admission.REPLAYED, 2)
+    assert enqueuer.foretell(other).admission is Admission.CONFLICT
+    assert (
+        Enqueuer(bench.client, bench.keys, 1, bench.clock).foretell(job(["a"], "b2")).admission
+        is Admission.FULL
+    )
+    assert bench.record() == before
+    assert len(bench.queue()) == 1
+
+
 @pytest.mark.parametrize(
     "other",
     [

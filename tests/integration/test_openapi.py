@@ -84,7 +84,7 @@ def complaints(schema: dict[str, Any], value: Any) -> list[str]:
 def test_every_route_is_described_and_every_description_has_its_route() -> None:
     """No call is secret, and none is made up; HEAD goes with GET, and OPTIONS is Falcon's."""
     nothing: Any = None  # routes are made without asking a port
-    ports = Ports(nothing, nothing, nothing, nothing, nothing, sources=no_sources())
+    ports = Ports(nothing, nothing, nothing, nothing, nothing, no_sources(), nothing)
     app = create_app(ports, Keyring(), 1)
     routes = {
         (route.path, method.method)

@@ -82,7 +82,9 @@ class House:
         self.server = self.serve()
 
     def serve(self) -> Server:
-        ports = Ports(self.intake, self.intake, self.intake, self.gate, lambda: True, no_sources())
+        ports = Ports(
+            self.intake, self.intake, self.intake, self.gate, lambda: True, no_sources(), lambda _: None
+        )
         app = create_app(ports, Keyring(), MAX_BODY)
         self.server = serve(app, self.sock.dup(), THREADS, self.gate, MAX_BODY, self.clock)
         self.servers.append(self.server)

@@ -62,14 +62,13 @@ class Door:
             for token, client in (tokens or {}).items()
         ]
         sections = {"redis": {"url": redis_url}, "api": {"keys": keys}, "queue": queue}
-        self.gate = Gate(ready=True, reason="")
+        config = Config.model_validate(sections)
+        self.gate = Gate(ready=True, reason="", config=config)
         self.slots: list[Slot] = []
         self.overview = Overview()
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.address = self._socket.getsockname()
-        self.server = open_door(
-            Config.model_validate(sections), self._socket, self.gate, SystemClock(), self.slots, self.overview
-        )
+        self.server = open_door(config, self._socket, self.gate, SystemClock(), self.slots, self.overview)
 
     def __enter__(self) -> Self:
         return self

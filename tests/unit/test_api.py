@@ -33,6 +33,11 @@ class Intake:
         self.admission = Admission.QUEUED
         self.fault: Exception | None = None
 
+    def foretell(self, job: EmailJob) -> Enqueued:
+        if self.fault:
+            raise self.fault
+        return Enqueued(self.admission, len(job.distinct()))
+
     def enqueue(self, job: EmailJob, request: str) -> Enqueued:
         if self.fault:
             raise self.fault
@@ -64,8 +69,15 @@ class House:
     def __init__(self) -> None:
         self.intake, self.batches, self.gate = Intake(), Batches(), Gate()
         self.reachable = True
+        self.report: dict[str, Any] | None = {"recipients": 2, "findings": []}
         ports = Ports(
-            self.intake, self.batches, self.batches, self.gate, lambda: self.reachable, no_sources()
+            self.intake,
+            self.batches,
+            self.batches,
+            self.gate,
+            lambda: self.reachable,
+            no_sources(),
+            lambda _: self.report,
         )
         self.client = testing.TestClient(create_app(ports, Keyring(), MAX_BODY))
 
@@ -182,6 +194,53 @@ def test_a_replay_is_a_200(house: House) -> None:
     answer = house.post()
     assert answer.status_code == 200
     assert answer.json == {"queued": True, "batch_id": "b-1", "recipients": 2, "replayed": True}
+
+
+@pytest.mark.parametrize("value", ["1", "true"])
+def test_a_dry_run_queues_nothing(house: House, value: str) -> None:
+    """200 with what is wrong with the mails, and whether it would be a replay."""
+    answer = house.post(query_string=f"dry_run={value}")
+
+    said = {"queued": False, "dry_run": True, "batch_id": "b-1", "replayed": False}
+    assert (answer.status_code, answer.json) == (200, {**said, "recipients": 2, "findings": []})
+    house.intake.admission = Admission.REPLAYED
+    assert house.post(query_string="dry_run=1").json["replayed"] is True
+    assert house.intake.jobs == []
+
+
+@pytest.mark.parametrize(
+    ("path", "query"),
+    [
+        ("/queue", "dry_run"),
+        ("/queue", "dry_run="),
+        ("/queue", "dry_run=yes"),
+        ("/queue", "dry_run=1&dry_run=0"),
+        ("/queue", "dryrun=1"),
+        ("/queue/bulk", "dry_run=1"),
+    ],
+)
+def test_a_dry_run_that_is_misspelt_is_no_real_one(house: House, path: str, query: str) -> None:
+    """Whoever meant one would have sent mail."""
+    kind = "application/x-ndjson" if path.endswith("bulk") else "application/json"
+    answer = house.post(path=path, content_type=kind, query_string=query)
+
+    assert problem(answer, 422)["errors"][0]["field"] in query
+    assert house.intake.jobs == []
+
+
+def test_a_dry_run_is_refused_as_the_real_one_would_be(house: House) -> None:
+    """With the same errors, before anything is looked at; and while another one is under way."""
+    problem(house.post({**JOB, "client_id": 7}, query_string="dry_run=1"), 422)
+    house.intake.admission = Admission.CONFLICT
+    problem(house.post(query_string="dry_run=1"), 409)
+    house.intake.admission = Admission.FULL
+    problem(house.post(query_string="dry_run=1"), 429)
+    house.intake.admission, house.report = Admission.QUEUED, None
+    answer = house.post(query_string="dry_run=1")
+    problem(answer, 503)
+    assert answer.headers["Retry-After"] == "2"
+    house.intake.fault = RedisUnavailable("away")
+    problem(house.post(query_string="dry_run=1"), 503)
 
 
 @pytest.mark.parametrize("admission", [Admission.CONFLICT, Admission.FOREIGN])
