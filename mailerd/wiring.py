@@ -20,7 +20,7 @@ from mailerd import embedded
 from mailerd import log as logs
 from mailerd.api.access import Caller, Keyring
 from mailerd.api.app import create_app
-from mailerd.api.ports import Ports, Sources
+from mailerd.api.ports import Ports, Preflight, Sources
 from mailerd.api.server import Server, serve
 from mailerd.board import Death, Slot
 from mailerd.clock import Clock, Stop, SystemClock
@@ -73,7 +73,9 @@ def roles(reload: Callable[[], Config], clock: Clock) -> Roles:
 
     return Roles(
         prepare=lambda config: prepare(config, clock),
-        serve=lambda config, sock, gate, board: open_door(config, sock, gate, clock, board.slots, overview),
+        serve=lambda config, sock, gate, board: open_door(
+            config, sock, gate, clock, board.slots, overview, Apart(lambda: gate.config).look
+        ),
         probe=lambda config, stop, waiting: wait_for_redis(config, stop, clock, waiting),
         housekeep=housekeep,
         describe=lambda: overview.text,
@@ -82,7 +84,13 @@ def roles(reload: Callable[[], Config], clock: Clock) -> Roles:
 
 
 def open_door(
-    config: Config, sock: socket.socket, gate: Gate, clock: Clock, slots: Iterable[Slot], overview: Overview
+    config: Config,
+    sock: socket.socket,
+    gate: Gate,
+    clock: Clock,
+    slots: Iterable[Slot],
+    overview: Overview,
+    preflight: Preflight,
 ) -> Server:
     """Start the HTTP threads."""
     if not config.api.keys:
@@ -97,8 +105,7 @@ def open_door(
     figures = Metrics(client, keys).read
     sources = Sources(figures, slots, processes.private_memory, lambda: overview.events)
     batches, actions = Batches(client, keys), Actions(client, keys, config.redis.replicas)
-    enqueuer, preflight = Enqueuer.of(config, clock), Apart(lambda: gate.config).look
-    ports = Ports(enqueuer, batches, actions, gate, reachable, sources, preflight)
+    ports = Ports(Enqueuer.of(config, clock), batches, actions, gate, reachable, sources, preflight)
     app = create_app(ports, keyring(config.api.keys), max_body)
     return serve(app, sock, config.api.threads, gate, max_body, clock)
 

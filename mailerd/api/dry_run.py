@@ -6,13 +6,14 @@ The same requests are refused as without it; only then is the batch looked at. C
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
 import falcon
 
 from mailerd.api.parameters import Parameters
+from mailerd.api.ports import Preflight
 from mailerd.api.problems import Refusal, unavailable
 from mailerd.errors import Problem
 from mailerd.job import EmailJob
@@ -30,7 +31,7 @@ class _Answer(StrEnum):
 class DryRun:
     """Asks for reports, one at a time."""
 
-    def __init__(self, preflight: Callable[[EmailJob], Mapping[str, Any] | None]) -> None:
+    def __init__(self, preflight: Preflight) -> None:
         self._preflight = preflight
 
     @staticmethod

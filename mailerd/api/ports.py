@@ -78,6 +78,11 @@ class Gate(Protocol):
         """Why it is not ready, in words for users."""
 
 
+# The report, for JSON, on a batch that is not queued: within some seconds, whatever contacts and template do.
+# None while it is busy with another one.
+Preflight = Callable[[EmailJob], Mapping[str, Any] | None]
+
+
 @dataclass(frozen=True, slots=True)
 class Sources:
     """
@@ -95,12 +100,7 @@ class Sources:
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """
-    All of them; ``reachable`` tells whether Redis answers right now, within a few seconds.
-
-    ``preflight`` is the report, for JSON, on a batch that is not queued: within some seconds, whatever its
-    contacts and template do; None while it is busy with another one.
-    """
+    """All of them; ``reachable`` tells whether Redis answers right now, within a few seconds."""
 
     enqueuer: Enqueuer
     batches: Batches
@@ -108,4 +108,4 @@ class Ports:
     gate: Gate
     reachable: Callable[[], bool]
     sources: Sources
-    preflight: Callable[[EmailJob], Mapping[str, Any] | None]
+    preflight: Preflight

@@ -20,6 +20,11 @@ from mailerd.api.access import Keyring
 from mailerd.api.app import create_app
 from mailerd.api.openapi import describe
 from mailerd.api.ports import Ports
+from mailerd.clock import SystemClock
+from mailerd.config import Config
+from mailerd.job import EmailJob
+from mailerd.preflight.bounds import Bounds
+from mailerd.preflight.examine import examine
 from rigs.door import Answer, Door
 from rigs.figures import no_sources
 from rigs.redis_server import RedisServer
@@ -30,15 +35,20 @@ DESCRIPTION = describe(guarded=True)
 COMPONENTS = DESCRIPTION["components"]
 
 
+def look(job: EmailJob) -> dict[str, Any]:
+    """The report of a dry run, in this process: a thousand made-up jobs would take a thousand others."""
+    return examine(Config(), job, SystemClock(), Bounds(100, 2.0), lambda _: None).to_json()
+
+
 @pytest.fixture
 def door(valkey: RedisServer) -> Iterator[Door]:
-    with Door(valkey.url) as door:
+    with Door(valkey.url, look=look) as door:
         yield door
 
 
 @pytest.fixture
 def guarded(valkey: RedisServer) -> Iterator[Door]:
-    with Door(valkey.url, TOKENS) as door:
+    with Door(valkey.url, TOKENS, look) as door:
         yield door
 
 

@@ -11,10 +11,12 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlencode
 
+from mailerd.api.ports import Preflight
 from mailerd.board import Slot
 from mailerd.clock import SystemClock
 from mailerd.config import Config
 from mailerd.daemon.gate import Gate
+from mailerd.preflight.apart import Apart
 from mailerd.wiring import open_door
 from mailerd.work.janitor import Overview
 
@@ -53,10 +55,17 @@ class Door:
     """
     An open door; ``tokens`` maps bearer tokens to the clients (or ``*``) that they stand for.
 
-    ``key`` is the token that ``ask`` sends along.
+    ``key`` is the token that ``ask`` sends along; ``look`` makes the reports of dry runs, else they come from
+    a process each as in the daemon.
     """
 
-    def __init__(self, redis_url: str, tokens: dict[str, str] | None = None, **queue: Any) -> None:
+    def __init__(
+        self,
+        redis_url: str,
+        tokens: dict[str, str] | None = None,
+        look: Preflight | None = None,
+        **queue: Any,
+    ) -> None:
         keys = [
             {"client_id": client, "sha256": hashlib.sha256(token.encode()).hexdigest()}
             for token, client in (tokens or {}).items()
@@ -68,7 +77,15 @@ class Door:
         self.overview = Overview()
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.address = self._socket.getsockname()
-        self.server = open_door(config, self._socket, self.gate, SystemClock(), self.slots, self.overview)
+        self.server = open_door(
+            config,
+            self._socket,
+            self.gate,
+            SystemClock(),
+            self.slots,
+            self.overview,
+            look or Apart(lambda: self.gate.config).look,
+        )
 
     def __enter__(self) -> Self:
         return self
