@@ -23,6 +23,9 @@ MAX_VARIABLES_BYTES = 64 * 1024
 MAX_CONTACT_ID = 256
 MAX_NESTING = 100
 
+# Made once: ``json.dumps`` makes one at each call that is not its plainest.
+_as_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_as_sorted_json = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")
 _TOO_DEEP = "not JSON that we take: nested too deeply"
 _NAME_RULE = "1 to 128 of A-Z a-z 0-9 . _ @ + -, beginning with a letter or digit"
@@ -58,21 +61,20 @@ class EmailJob:
 
     def to_json(self) -> bytes:
         """The job's wire form, as every producer pushes it."""
-        fields: dict[str, Any] = {
-            "client_id": self.client_id,
-            "contact_ids": list(self.contact_ids),
-            "template_id": self.template_id,
-            "batch_id": self.batch_id,
-        }
+        contacts = ",".join(map(_as_json, self.contact_ids))
+        text = (
+            f'{{"client_id":{_as_json(self.client_id)},"contact_ids":[{contacts}],'
+            f'"template_id":{_as_json(self.template_id)},"batch_id":{_as_json(self.batch_id)}'
+        )
         if self.variables is not None:
-            fields["variables"] = dict(self.variables)
+            text += f',"variables":{_as_json(dict(self.variables))}'
         if self.expires_at is not None:
-            fields["expires_at"] = self.expires_at.isoformat()
-        return json.dumps(fields, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+            text += f',"expires_at":{_as_json(self.expires_at.isoformat())}'
+        return f"{text}}}".encode()
 
     def variables_json(self) -> str:
         """The variables in one canonical form, so that equal ones compare equal."""
-        return json.dumps(self.variables or {}, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        return _as_sorted_json(self.variables) if self.variables else "{}"
 
     def digest(self) -> str:
         """SHA-256 of the content: template, variables and the distinct contacts in any order."""
@@ -138,7 +140,9 @@ def job_from(value: Any) -> EmailJob:
     if not isinstance(value, dict):
         raise JobRejected("not a job: a JSON object is needed", (Problem("", "must be a JSON object"),))
     problems = [
-        *(problem for field in ("client_id", "template_id", "batch_id") for problem in _name(value, field)),
+        *_name(value, "client_id"),
+        *_name(value, "template_id"),
+        *_name(value, "batch_id"),
         *_contacts(value),
         *_variables(value),
     ]
@@ -244,7 +248,7 @@ def _variables(value: dict[str, Any]) -> list[Problem]:
         return []
     if not isinstance(variables, dict):
         return [Problem("variables", "must be an object")]
-    text = json.dumps(variables, ensure_ascii=False, separators=(",", ":"))
+    text = _as_json(variables)
     if len(text.encode()) > MAX_VARIABLES_BYTES:
         return [Problem("variables", f"must be at most {MAX_VARIABLES_BYTES // 1024} KB")]
     return []

@@ -93,9 +93,9 @@ def _content(job: EmailJob) -> Sequence[tuple[str, Any]]:
 
 def _group(group: Sequence[tuple[Line, EmailJob]]) -> Group:
     lines, jobs = zip(*group, strict=True)
-    contacts = jobs[0].contact_ids
-    if len(jobs) > 1:
-        contacts = tuple(dict.fromkeys(chain.from_iterable(job.contact_ids for job in jobs)))
+    if len(jobs) == 1:
+        return Group(lines, jobs[0])
+    contacts = tuple(dict.fromkeys(chain.from_iterable(job.contact_ids for job in jobs)))
     return Group(lines, replace(jobs[0], contact_ids=contacts))
 
 

@@ -21,6 +21,7 @@ from mailerd.job import EmailJob
 from mailerd.queue.connection import connect, translated
 from mailerd.queue.copies import push_confirmed, run_confirmed
 from mailerd.queue.headroom import Headroom
+from mailerd.queue.kept import Kept
 from mailerd.queue.keys import Keys, buckets_for
 from mailerd.queue.model import Admission, Enqueued
 from mailerd.queue.payloads import job_id
@@ -45,6 +46,7 @@ class Enqueuer:
         self._replicas = replicas
         self._clock = clock
         self._headroom = Headroom(client, clock)
+        self._kept = Kept(client)
 
     @classmethod
     def of(cls, config: Config, clock: Clock) -> Enqueuer:
@@ -94,12 +96,17 @@ class Enqueuer:
         self._headroom.check()
         began = self._clock.monotonic()
         try:
-            return run_confirmed(self._client, name, keys, arguments, replicas)
+            return self._once(name, keys, arguments, replicas)
         except RedisUnavailable:
             # A kept connection may have died, or its answer got lost; whoever is slow is not asked twice.
             if self._clock.monotonic() - began > QUICK:
                 raise
+            return self._once(name, keys, arguments, replicas)
+
+    def _once(self, name: str, keys: list[str], arguments: list[Argument], replicas: int) -> Any:
+        if replicas:
             return run_confirmed(self._client, name, keys, arguments, replicas)
+        return self._kept.run(name, keys, arguments)
 
 
 def content_of(job: EmailJob) -> list[Argument]:

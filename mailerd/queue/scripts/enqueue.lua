@@ -25,6 +25,7 @@ if longest > 0 and redis.call('LLEN', KEYS[1]) >= longest then return {'full', 0
 if ARGV[9] == '' then return {'queued', tonumber(ARGV[4])} end
 local now = now_ms()
 register(KEYS[2], now, ARGV[5], ARGV[6], ARGV[7], ARGV[3], ARGV[9], ARGV[4], ARGV[2], ARGV[8])
+add_to_totals(KEYS[2], ARGV[4])
 note_batch(KEYS[4], KEYS[5], KEYS[6], ARGV[10], ARGV[11], now)
 redis.call('LPUSH', KEYS[1], ARGV[1])
 return {'queued', tonumber(ARGV[4])}

@@ -5,7 +5,13 @@
 -- Returns one {admission, recipients} each, as enqueue does; if any is conflict, foreign or full, nothing was done.
 -- What is known is written once more, so that a WAIT that follows covers it.
 local token, longest = ARGV[1], tonumber(ARGV[2])
-local answers, refused, wanted = {}, false, 0
+local MOST_ARGUMENTS = 1000 -- of one call: what Lua can unpack is limited
+
+local function call_with_all(command, key, arguments)
+  for i = 1, #arguments, MOST_ARGUMENTS do
+    redis.call(command, key, unpack(arguments, i, math.min(i + MOST_ARGUMENTS - 1, #arguments)))
+  end
+end
 
 local function admission(batch, tombstone, digest)
   local kept = redis.call('GET', tombstone)
@@ -18,25 +24,37 @@ local function admission(batch, tombstone, digest)
   return known[2] == token and 'queued' or 'replayed'
 end
 
+local answers, new, refused = {}, {}, false
 for i = 3, #ARGV, 10 do
   local k = 4 + (i - 3) / 10 * 3
   local what = admission(KEYS[k], KEYS[k + 1], ARGV[i + 2])
-  answers[#answers + 1] = {what, tonumber(ARGV[i + 3])}
+  local answer = {what, tonumber(ARGV[i + 3])}
+  answers[#answers + 1] = answer
   refused = refused or what == 'conflict' or what == 'foreign'
-  if what == 'new' then wanted = wanted + 1 end
+  if what == 'new' then new[#new + 1] = {answer, i, k} end
 end
-local full = longest > 0 and wanted > 0 and redis.call('LLEN', KEYS[1]) + wanted > longest
-local now = now_ms()
-for n, answer in ipairs(answers) do
-  if answer[1] == 'new' then
-    answer[1] = full and 'full' or 'queued'
-    if not full and not refused then
-      local i, k = 3 + (n - 1) * 10, 4 + (n - 1) * 3
-      register(KEYS[k], now, ARGV[i + 4], ARGV[i + 5], ARGV[i + 6], ARGV[i + 2], token, ARGV[i + 3], ARGV[i + 1],
-        ARGV[i + 7])
-      note_batch(KEYS[2], KEYS[3], KEYS[k + 2], ARGV[i + 8], ARGV[i + 9], now)
-      redis.call('LPUSH', KEYS[1], ARGV[i])
-    end
-  end
+local full = longest > 0 and #new > 0 and redis.call('LLEN', KEYS[1]) + #new > longest
+for _, each in ipairs(new) do each[1][1] = full and 'full' or 'queued' end
+if full or refused or #new == 0 then return answers end
+
+local now, recipients, raws, ages, own_ages = now_ms(), 0, {}, {}, {}
+for n, each in ipairs(new) do
+  local i, k = each[2], each[3]
+  local client, batch_id = ARGV[i + 8], ARGV[i + 9]
+  register(KEYS[k], now, ARGV[i + 4], ARGV[i + 5], ARGV[i + 6], ARGV[i + 2], token, ARGV[i + 3], ARGV[i + 1],
+    ARGV[i + 7])
+  note_client(KEYS[2], batch_id, client)
+  local own = own_ages[KEYS[k + 2]] or {}
+  own_ages[KEYS[k + 2]] = own
+  local tag = client .. '/' .. batch_id
+  ages[2 * n - 1], ages[2 * n] = now, tag
+  own[#own + 1] = now
+  own[#own + 1] = tag
+  raws[n] = ARGV[i]
+  recipients = recipients + ARGV[i + 3]
 end
+add_to_totals(KEYS[new[1][3]], recipients)
+call_with_all('ZADD', KEYS[3], ages)
+for own_index, own in pairs(own_ages) do call_with_all('ZADD', own_index, own) end
+call_with_all('LPUSH', KEYS[1], raws)
 return answers

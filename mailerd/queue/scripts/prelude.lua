@@ -106,21 +106,34 @@ local function forget_job(jobs, jid)
   redis.call('HDEL', jobs, jid .. ':cursor', jid .. ':deaths', jid .. ':returned', jid .. ':opened')
 end
 
+-- Remembers whose the batch of that id is; several clients may each have one.
+local function note_client(clients, batch_id, client)
+  if redis.call('HSETNX', clients, batch_id, client) == 0 then
+    redis.call('HSET', clients, batch_id, redis.call('HGET', clients, batch_id) .. ' ' .. client)
+  end
+end
+
 -- Makes a new batch findable: by its id alone, and by age among all and among its client's.
 local function note_batch(clients, index, own_index, client, batch_id, now)
-  local others = redis.call('HGET', clients, batch_id)
-  redis.call('HSET', clients, batch_id, others and (others .. ' ' .. client) or client)
+  note_client(clients, batch_id, client)
   redis.call('ZADD', index, now, client .. '/' .. batch_id)
   redis.call('ZADD', own_index, now, client .. '/' .. batch_id)
 end
 
--- The record of a batch that is enqueued: its recipients are promised by that job until it is admitted.
+-- The record of a new batch that is enqueued: its recipients are promised by that job until it is admitted.
+-- The queue's totals are the caller's.
 local function register(batch, now, template, variables, buckets, digest, request, recipients, jid, expires)
   redis.call('HSET', batch, 'created', now, 'template', template, 'variables', variables, 'buckets', buckets,
-    'digest', digest, 'request', request, 'promised', recipients, 'promise', jid)
-  add(batch, 'recipients', recipients)
-  add(batch, 'queued', recipients)
+    'digest', digest, 'request', request, 'promised', recipients, 'promise', jid, 'recipients', recipients,
+    'queued', recipients)
   if expires ~= '' then redis.call('HSET', batch, 'expires', expires) end
+end
+
+-- New recipients of that batch, or of others of its queue, in the queue's totals.
+local function add_to_totals(batch, recipients)
+  local totals = of_queue(batch, 'totals')
+  redis.call('HINCRBY', totals, 'recipients', recipients)
+  redis.call('HINCRBY', totals, 'queued', recipients)
 end
 
 -- What an operator has said of the batch: 'paused', 'cancelled' or ''.
