@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from importlib.metadata import version
 from queue import SimpleQueue
 from signal import Signals
@@ -107,7 +108,8 @@ def open_door(
     batches, actions = Batches(client, keys), Actions(client, keys, config.redis.replicas)
     ports = Ports(Enqueuer.of(config, clock), batches, actions, gate, reachable, sources, preflight)
     app = create_app(ports, keyring(config.api.keys), max_body)
-    return serve(app, sock, config.api.threads, gate, max_body, clock)
+    with linux.on_one_core() if config.api.one_core else nullcontext():
+        return serve(app, sock, config.api.threads, gate, max_body, clock)
 
 
 def keyring(keys: Iterable[ApiKey]) -> Keyring:

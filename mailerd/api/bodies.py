@@ -16,6 +16,9 @@ from mailerd.api.problems import Refusal
 
 NDJSON = "application/x-ndjson"
 
+# Made once: ``json.dumps`` makes one at each call that is not its plainest.
+_as_json = json.JSONEncoder(ensure_ascii=False).encode
+
 
 class Reader:
     """Reads bodies of one media type and at most so many bytes."""
@@ -40,4 +43,4 @@ class Reader:
 
 def as_json(answer: Mapping[str, Any]) -> bytes:
     """An answer's bytes."""
-    return json.dumps(answer, ensure_ascii=False).encode() + b"\n"
+    return f"{_as_json(answer)}\n".encode()

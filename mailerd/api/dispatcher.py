@@ -38,6 +38,7 @@ class Dispatcher:
         self._errands: deque[tuple[Channel, Answer]] = deque()  # what the porter has to do
         self._busy: dict[threading.Thread, float] = {}  # who answers, and since when
         self._pace = Pace(threads)
+        self._looking = False  # whether the porter comes round by itself
         self._stopping = False
         self.threads: set[threading.Thread] = set()
         for number in range(threads):
@@ -55,8 +56,9 @@ class Dispatcher:
             else:
                 self.queue.append(channel)
                 self._work.notify()
-                if len(self.queue) + len(self._busy) == self._pace.threads + 1:
+                if not self._looking and len(self.queue) + len(self._busy) > self._pace.threads:
                     # The first for whom no thread is left: from now on the porter looks by itself.
+                    self._looking = True
                     self._errand.notify()
 
     def shutdown(self, timeout: float) -> None:
@@ -102,7 +104,8 @@ class Dispatcher:
     def _next_errand(self) -> tuple[Channel, Answer] | None:
         with self._lock:
             while not (self._errands or self._stopping):
-                self._errand.wait(REVIEW if self.queue else None)
+                self._looking = bool(self.queue)
+                self._errand.wait(REVIEW if self._looking else None)
                 self._review()
             return None if self._stopping else self._errands.popleft()
 

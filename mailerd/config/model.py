@@ -106,6 +106,7 @@ class Api(Section):
     port: Annotated[Count, Field(le=65535)] = 8080
     socket: OptionalPath = None
     threads: Annotated[Positive, Field(le=64)] = 4
+    one_core: bool = False
     max_body_mb: Annotated[Positive, Field(le=512)] = 8
     keys: ApiKeys = ()
 

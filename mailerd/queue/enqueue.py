@@ -31,6 +31,7 @@ from mailerd.queue.scripts import Argument
 TIMEOUT = 1.2
 QUICK = 0.3
 _NO_REQUEST = ""
+_ADMISSIONS = {admission.value.encode(): admission for admission in Admission}
 _DEFAULT_URL = "redis://localhost:6379/0"
 
 
@@ -74,7 +75,7 @@ class Enqueuer:
         keys += [self._keys.batches, self._keys.batches_of(job.client_id)]
         names: list[Argument] = [request, job.client_id, job.batch_id, self._max_length]
         admission, recipients = self._twice("enqueue", keys, [*content_of(job), *names], replicas)
-        return Enqueued(Admission(admission.decode()), recipients)
+        return Enqueued(_ADMISSIONS[admission], recipients)
 
     def enqueue_all(self, jobs: Sequence[EmailJob], request: str) -> list[Enqueued]:
         """
@@ -90,7 +91,7 @@ class Enqueuer:
             keys += [self._keys.batch(tag), self._keys.tombstone(tag), self._keys.batches_of(job.client_id)]
             arguments += [*content_of(job), job.client_id, job.batch_id]
         answers = self._twice("enqueue_all", keys, arguments, self._replicas)
-        return [Enqueued(Admission(admission.decode()), recipients) for admission, recipients in answers]
+        return [Enqueued(_ADMISSIONS[admission], recipients) for admission, recipients in answers]
 
     def _twice(self, name: str, keys: list[str], arguments: list[Argument], replicas: int) -> Any:
         self._headroom.check()
