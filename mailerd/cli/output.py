@@ -69,11 +69,13 @@ def when(seconds: float) -> str:
 
 
 def span(seconds: float) -> str:
-    """A length of time, roughly: ``12 s``, ``3 min``, ``2 h 5 min``."""
+    """A length of time, roughly: ``12 s``, ``3 min``, ``2 h 5 min``, ``4 days 6 h``."""
     whole = round(seconds)
     if whole < 120:  # noqa: PLR2004 - two minutes
         return f"{whole} s"
     hours, minutes = divmod(whole // 60, 60)
+    if hours >= 72:  # noqa: PLR2004 - three days
+        return f"{hours // 24:,} days {hours % 24} h"
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 

@@ -164,10 +164,11 @@ class Patience:
             self._note_fault(state.outcome.exception())
 
     def _note_fault(self, error: BaseException | None) -> None:
-        if self._away_since is not None or isinstance(error, RedisReplaced):
-            return
-        self._away_since = self._clock.monotonic()
-        log.warning("Redis is away, trying again: %s", error, extra={"event": "redis.away"})
+        if isinstance(error, RedisReplaced):
+            self._note_back()  # it answered; what is repeated now may wait for a job
+        elif self._away_since is None:
+            self._away_since = self._clock.monotonic()
+            log.warning("Redis is away, trying again: %s", error, extra={"event": "redis.away"})
 
     def _note_back(self) -> None:
         if self._away_since is not None:

@@ -89,10 +89,11 @@ class Failover:
             if era_of(client) != era:
                 raise RedisReplaced("Redis has changed once more")
             news = replay(client, keys, answered, era)
-            log.warning(
+            log.log(
+                logging.WARNING if news else logging.INFO,
                 "Redis is another one than before, or was started again: it was told of the last hand-overs, "
-                "%d of which it did not know",
-                news,
+                "%s of which it did not know",
+                news or "none",
                 extra={"event": "redis.replayed", "news": news},
             )
             missing = partial(arrive, client, keys, self._slot.incarnation, era, told=self._noted)

@@ -92,6 +92,7 @@ def test_a_list_is_json_whatever_its_length(
         (3599, "59 min"),
         (7500, "2 h 5 min"),
         (90000, "25 h 0 min"),
+        (3 * 86400 + 7200, "3 days 2 h"),
     ],
 )
 def test_spans_are_said_roughly(seconds: float, text: str) -> None:

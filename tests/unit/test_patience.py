@@ -51,6 +51,23 @@ def test_an_outage_after_another_life_is_told(caplog: pytest.LogCaptureFixture) 
     assert events(caplog, ANOTHER, AWAY, AWAY, ANOTHER) == ["redis.away", "redis.back"]
 
 
+def test_redis_is_back_once_it_answers(caplog: pytest.LogCaptureFixture) -> None:
+    """Not when a claim that waits for a job has its answer, seconds later: a new life has answered."""
+    clock = SystemClock()
+    said: list[list[str]] = []
+    coming = iter([AWAY, ANOTHER])
+
+    def operation() -> None:
+        for fault in coming:
+            raise fault
+        said.append([record.event for record in caplog.records])
+
+    with caplog.at_level(logging.INFO):
+        Patience(clock, Quick()).call(operation)
+
+    assert said == [["redis.away", "redis.back"]]
+
+
 def test_a_stop_ends_the_tries(caplog: pytest.LogCaptureFixture) -> None:
     """The last fault is raised."""
     stop = Stop()
