@@ -151,7 +151,8 @@ def _show(template_id: str, report: Report) -> None:
 
 def _lines(finding: Finding, examined: int) -> Iterator[str]:
     remark = finding.remark
-    about = f" ({finding.recipients:,} of {examined:,})" if finding.recipients else ""
+    of = f" of {examined:,}" if examined else ""
+    about = f" ({finding.recipients:,}{of})" if finding.recipients else ""
     yield f"{remark.severity}{about}: {remark.what}"
     more = finding.recipients - len(finding.examples)
     if finding.examples:

@@ -62,10 +62,6 @@ def examine(
     examination = _Examination(config, job, clock, bounds)
     try:
         examination.run(progress)
-    except TemplateBroken as fault:
-        examination.stopped(
-            "template", str(fault), "mend the template; mailerd check --online tries them all"
-        )
     except ConfigurationError as fault:
         examination.stopped(
             "configuration", str(fault), "mend the configuration; mailerd check names all of it"
@@ -125,7 +121,16 @@ class _Examination:
                 if number > 1:
                     self.findings.of_recipient(TWICE, contact_id)
 
-    def _letter(self, recipients: int) -> Letter:
+    def _letter(self, recipients: int) -> Letter | None:
+        """What is to be sent; None where the template is broken: then the contacts alone are looked at."""
+        try:
+            return self._prepared(recipients)
+        except TemplateBroken as fault:
+            advice = "mend the template; mailerd check --online tries them all"
+            self.stopped("template", str(fault), advice)
+            return None
+
+    def _prepared(self, recipients: int) -> Letter:
         source = TemplateFolder(self.config.templates.path).load(self.job.template_id)
         template = Template(source)
         for remark, example in sender.remarks_on(self.config, source, template.settings, recipients):
@@ -146,7 +151,7 @@ class _Examination:
     def _recipients(
         self,
         recipients: Sequence[str],
-        letter: Letter,
+        letter: Letter | None,
         contacts: ContactSource,
         progress: Callable[[int], None],
     ) -> None:
@@ -161,19 +166,23 @@ class _Examination:
                 self.examined += 1
             progress(self.examined)
 
-    def _recipient(self, contact_id: str, contact: Contact | Outcome, letter: Letter) -> None:
+    def _recipient(self, contact_id: str, contact: Contact | Outcome, letter: Letter | None) -> None:
         if isinstance(contact, Outcome):
             self.findings.of_recipient(_no_contact(contact.reason), contact_id)
         elif contact.suppressed:
             self.findings.of_recipient(SUPPRESSED, contact_id)
         else:
-            self._mail(contact, letter)
+            self._address(contact, letter)
 
-    def _mail(self, contact: Contact, letter: Letter) -> None:
+    def _address(self, contact: Contact, letter: Letter | None) -> None:
         owner = self.owners.setdefault(hash(contact.email.lower()), contact.id)
         if owner != contact.id:
             self.findings.of_recipient(SAME_ADDRESS, f"{contact.id} as {owner}")
         self.domains[contact.email.rpartition("@")[2].lower()] += 1
+        if letter:
+            self._mail(contact, letter)
+
+    def _mail(self, contact: Contact, letter: Letter) -> None:
         began = self.clock.monotonic()
         rendered = letter.rendered(contact)
         size = letter.size(contact, rendered, self.clock.now())

@@ -77,13 +77,16 @@ class Findings:
         self._show(known, example)
 
     def worst_first(self) -> list[Finding]:
-        """What was found, the worst first, and of the equally bad what most recipients have."""
+        """What was found, the worst first; of the equally bad what all have, then what most have."""
         severities = list(Severity)
         found = [
             Finding(remark, number, tuple(self._examples.get(remark, ())))
             for remark, number in self._numbers.items()
         ]
-        return sorted(found, key=lambda one: (severities.index(one.remark.severity), -one.recipients))
+        return sorted(
+            found,
+            key=lambda one: (severities.index(one.remark.severity), one.recipients > 0, -one.recipients),
+        )
 
     def _show(self, remark: Remark, example: str) -> None:
         shown = self._examples.setdefault(remark, [])

@@ -110,15 +110,15 @@ def test_a_template_that_raises_is_told_with_its_line(look: Look) -> None:
 
 
 @pytest.mark.parametrize("name", ["summer", "../spring"])
-def test_a_template_that_is_not_there_ends_the_look(look: Look, tmp_path: Path, name: str) -> None:
-    """With the nearest name, and before any contact is asked for."""
+def test_without_its_template_the_contacts_are_looked_at(look: Look, tmp_path: Path, name: str) -> None:
+    """What is wrong is told at once, and not one thing after the other."""
     look()
-    report = examine(
-        config(tmp_path, {}), EmailJob("shop", ("1",), name, "b"), SystemClock(), Bounds(), lambda _: None
-    )
+    job = EmailJob("shop", ("1", "nobody"), name, "b")
+    report = examine(config(tmp_path, {}), job, SystemClock(), Bounds(), lambda _: None)
 
-    assert [finding.remark.about for finding in report.findings] == ["template"]
-    assert report.forecast is None
+    found = {finding.remark.about: finding.remark.what for finding in report.findings}
+    assert found.keys() == {"contact.unknown", "template"}
+    assert found["template"].startswith(f"there is no template {name}")
 
 
 def test_a_database_that_is_away_ends_the_look(look: Look, tmp_path: Path) -> None:
