@@ -18,7 +18,8 @@ from mailerd.contacts import Contact, ContactSource
 from mailerd.delivery.group import NOT_BEGUN, NOT_TAKEN, Group
 from mailerd.delivery.hand_overs import GroupHandOvers
 from mailerd.delivery.pace import LONGEST_GROUP, group_size, seconds_each
-from mailerd.delivery.values import End, Letter, Pass, Work
+from mailerd.delivery.silence import Silence
+from mailerd.delivery.values import NO_HAND_OVER, End, Letter, Pass, Work
 from mailerd.errors import ContactsUnavailable, LeaseLost, TooFewCopies
 from mailerd.message import Message
 from mailerd.outcome import Kind, Outcome
@@ -28,8 +29,8 @@ from mailerd.queue.lease import Lease
 from mailerd.queue.ledger import Ledger
 from mailerd.transports import Session
 
-# Outcomes of attempts in which nothing was handed over.
-NO_HAND_OVER = frozenset({Kind.WITHHELD, Kind.BLOCKED, Kind.REFUSED})
+# Outcomes of attempts that were answered by nobody.
+NO_ANSWER = NO_HAND_OVER | {Kind.UNKNOWN}
 MAYBE_MAILED = frozenset({Kind.SENT, Kind.UNKNOWN})
 NEVER_CLAIMED = frozenset({Kind.INVALID, Kind.SUPPRESSED})
 
@@ -62,6 +63,7 @@ class Delivery:
         self._stops = stops
         self._clock = clock
         self._each: float | None = None  # how long a hand-over took lately
+        self._silence = Silence()
 
     def deliver(self, work: Work, progress: Callable[[], None]) -> Pass:
         """
@@ -93,6 +95,8 @@ class Delivery:
     def _next_group(self, letter: Letter, rest: deque[str], known: Known) -> Group:
         """Who is next: taken out of ``rest``, with the mail of each, or with why there is none."""
         group, size = Group(), group_size(self._connections, self._slot.room, self._each)
+        if self._silence.unbearable:
+            size = 1
         while rest and len(group.messages) < size:
             contact_id = rest.popleft()
             message = self._message(letter, known[contact_id])
@@ -131,13 +135,17 @@ class Delivery:
         """Hand the claimed ones over, and note what each came to and what follows from that."""
         began = self._clock.monotonic()
         bounds = self._connections, began + LONGEST_GROUP
-        mails = GroupHandOvers(group, self._slot, self._lease, self._stops, self._clock, progress, bounds)
+        mails = GroupHandOvers(
+            group, self._slot, self._lease, self._stops, self._clock, progress, bounds, self._silence
+        )
         if group.claims:
             self._session.deliver(mails)
         if mails.answers:
             took = self._clock.monotonic() - began
             self._each = seconds_each(took, len(mails.answers), self._connections)
         self._note(work, group, mails.answers)
+        if mails.met_silence and group.ended is None:
+            group.ended = self._silence.end
         self._remember(work.letter.batch, group.bookings)
 
     def _note(self, work: Work, group: Group, answers: Answers) -> None:
@@ -149,7 +157,7 @@ class Delivery:
                 group.bookings.append(Booking(contact_ids[index], NOT_TAKEN))
                 continue
             outcome, seconds = answers[index]
-            if outcome.kind not in NO_HAND_OVER:
+            if outcome.kind not in NO_ANSWER:
                 self._slot.tally.handed_over(seconds)
             booked, delay = work.letter.policy.after(outcome, claim.attempts, claim.age, chance)
             group.bookings.append(Booking(contact_ids[index], booked, delay))

@@ -13,9 +13,10 @@ from collections.abc import Callable
 from mailerd.board import Slot
 from mailerd.clock import Clock, Stop
 from mailerd.delivery.group import Group
+from mailerd.delivery.silence import Silence
 from mailerd.delivery.values import OUT_OF_ORDER
 from mailerd.message import Message
-from mailerd.outcome import Outcome
+from mailerd.outcome import Kind, Outcome
 from mailerd.queue.lease import Lease
 
 
@@ -24,7 +25,8 @@ class GroupHandOvers:
     See ``HandOvers``.
 
     ``bounds``: so many are in hand at once, and may always be taken. Of the others nobody is after a stop, on
-    a route out of order, or after a moment (monotonic) that keeps a group of a slow server short.
+    a route out of order, where answers are lost (``met_silence``), or after a moment (monotonic) that keeps a
+    group of a slow server short.
     """
 
     def __init__(
@@ -36,7 +38,9 @@ class GroupHandOvers:
         clock: Clock,
         progress: Callable[[], None],
         bounds: tuple[int, float],
+        silence: Silence,
     ) -> None:
+        self.met_silence = False
         self.answers: dict[int, tuple[Outcome, float]] = {}
         self._messages = list(group.messages.values())
         self._waiting = deque(group.claims)
@@ -47,6 +51,7 @@ class GroupHandOvers:
         self._clock = clock
         self._progress = progress
         self._at_once, self._until = bounds
+        self._silence = silence
         self._over = False
 
     def __len__(self) -> int:
@@ -77,6 +82,10 @@ class GroupHandOvers:
         """See ``HandOvers``."""
         self._slot.answer(index, outcome)
         self.answers[index] = outcome, self._clock.monotonic() - self._began[index]
+        self._silence.heard(outcome)
+        # Those that a stop breaks off have no answer either.
+        if outcome.kind is Kind.UNKNOWN and self._silence.unbearable and not self._stop:
+            self._over = self.met_silence = True
         if outcome.kind in OUT_OF_ORDER:
             self._over = True
         self._progress()

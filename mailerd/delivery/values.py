@@ -30,6 +30,8 @@ class End(Enum):
     REFUSED = auto()  # the same, and asking again may make it worse
 
 
+# Outcomes of attempts in which nothing was handed over.
+NO_HAND_OVER = frozenset({Kind.WITHHELD, Kind.BLOCKED, Kind.REFUSED})
 # How an attempt that found the route out of order ends a pass.
 OUT_OF_ORDER = {Kind.BLOCKED: End.BLOCKED, Kind.REFUSED: End.REFUSED}
 

@@ -220,6 +220,26 @@ def test_a_hundred_blocked_tries_are_no_attempt(office: Office) -> None:
     assert bench.upkeep.promote() == 0
 
 
+@pytest.mark.covers("mail-16")
+def test_a_server_that_answers_nobody_makes_few_unknown(office: Office) -> None:
+    """After three lost answers in a row there is a pause before each mail, until one is answered."""
+    bench, man = office.bench, office.hire()
+    people = [f"c{number}" for number in range(10)]
+    lost = Outcome(Kind.UNKNOWN, "502 Bad Gateway")
+    office.post.outcomes.update(dict.fromkeys(people, lost))
+    bench.push(job(people))
+
+    blocked = [man.works() for _ in range(4)]
+
+    assert blocked[0] == "no answer to 3 mails in a row; the last one: 502 Bad Gateway"
+    assert len(office.post.got) == 3 + 3
+    assert sum(man.slot.tally.hand_overs().counts) == 0  # so that the pauses grow
+    office.post.outcomes.clear()
+    assert man.works() == ""
+    assert bench.counts() == {"unknown": 6, "sent": 4}
+    assert sorted(office.post.got) == sorted(people)
+
+
 @pytest.mark.parametrize(("action", "state"), [(Action.PAUSE, "queued"), (Action.CANCEL, "cancelled")])
 def test_nobody_stays_in_the_hand_of_a_worker_whose_batch_was_halted(
     office: Office, monkeypatch: pytest.MonkeyPatch, action: Action, state: str

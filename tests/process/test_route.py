@@ -27,6 +27,28 @@ def waiting(daemon: Daemon) -> str:
     return "\n".join(line for line in lines if not line.endswith(" 0"))
 
 
+@pytest.mark.covers("mail-16")
+def test_a_server_that_takes_mails_and_says_nothing_gets_few(
+    daemons: Daemons, valkey: RedisServer, sink: Sink, project: Project
+) -> None:
+    """A thousand recipients do not become unknown one after the other; the others are sent when it speaks."""
+    contacts = project.contacts(1000)
+    sink.behave(rules=[{"at": "dot", "do": "hang_up"}])
+    daemon = daemons(project.sections(valkey, sink, workers={"processes": 2})).start()
+    daemon.post("/queue", job("silent", contacts))
+    wait_until(lambda: len(sink.mails()) >= 10, 30, daemon.tail)
+
+    waiting = daemon.batch("silent")
+    assert waiting["waiting_for"].startswith("no answer to ")
+    sink.behave()
+    batch = daemon.wait_for_batch("silent", 60, states=("needs_attention",))
+    assert 10 <= batch["counts"]["unknown"] <= 25
+    assert batch["counts"]["sent"] == 1000 - batch["counts"]["unknown"]
+    assert max(sink.recipients().values()) == 1
+    assert daemon.log.count("The route is blocked: no answer to ") == 1
+    assert daemon.term() == 0
+
+
 @pytest.mark.parametrize(("at", "reply", "rows"), [("dot", SUSPENDED, []), ("data", RELAY, [MEANS])])
 @pytest.mark.covers("mail-21")
 def test_a_refused_account_stops_at_one_recipient_and_is_told_once(
