@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from bench.report import Asked, Report  # found by the line above
 
 # Each has ``measure(asked, folder) -> Report``.
-SUBJECTS = {"queue": "bench.queue_costs"}
+SUBJECTS = {"queue": "bench.queue_costs", "http": "bench.http_calls"}
 
 
 def arguments() -> argparse.Namespace:
