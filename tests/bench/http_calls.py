@@ -208,7 +208,11 @@ def _busy(asked: Asked, redis: RedisServer, folder: Path, report: Report) -> Non
         with on_core(cores[0]):
             port = stack.enter_context(smtp_sink())
             sections = shop.sections(redis, port, [])
-            sections |= {"queue": {"name": "email_queue"}, "workers": {"processes": 2}}
+            sections |= {
+                "queue": {"name": "email_queue"},
+                "workers": {"processes": 2},
+                "log": {"level": "info"},
+            }
             sender = stack.enter_context(door(folder / "sender", redis, sections))
         with on_core(cores[-1]):
             daemon = stack.enter_context(door(folder / "beside", redis))

@@ -25,7 +25,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from bench.report import Asked, Report  # found by the line above
 
 # Each has ``measure(asked, folder) -> Report``.
-SUBJECTS = {"queue": "bench.queue_costs", "http": "bench.http_calls"}
+SUBJECTS = {
+    "queue": "bench.queue_costs",
+    "http": "bench.http_calls",
+    "mail": "bench.mail_path",
+    "memory": "bench.memory",
+}
 
 
 def arguments() -> argparse.Namespace:

@@ -1,0 +1,82 @@
+"""
+The senders that one would pick instead: how each is installed, started and seen to have sent.
+
+Called by ``mail_path`` and ``memory``; all of them send the bench's own mail (``mail_cpu.py``).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+from bench.environments import python_with
+from bench.mail_cpu import HTML, ITEMS, SUBJECT, TEXT
+from bench.report import Asked
+from rigs.redis_server import RedisServer
+from rigs.waiting import wait_until
+
+PROGRAMS = Path(__file__).parent / "peers"
+CELERY = ("celery==5.7.0", "packaging==24.2", "redis==8.1.0", "hiredis==3.5.0", "jinja2==3.1.6")
+OPTIONS = "-O fair --without-gossip --without-mingle --without-heartbeat -l WARNING"
+
+
+def template_file(folder: Path) -> Path:
+    """The mail, for programs that cannot import the bench."""
+    file = folder / "template.json"
+    file.write_text(json.dumps({"subject": SUBJECT, "html": HTML, "text": TEXT, "items": ITEMS}))
+    return file
+
+
+class Celery:
+    """Celery with a task a recipient and smtplib, on database 5 of Redis."""
+
+    name = "celery"
+
+    def __init__(self, asked: Asked, redis: RedisServer, folder: Path, port: int, *, processes: int) -> None:
+        self._python = python_with(CELERY, "celery-mail", asked.peers_dir)
+        self._client = redis.client(db=5)
+        self._log = folder / "celery.log"
+        self._processes = processes
+        self._workers: subprocess.Popen[bytes] | None = None
+        self._environ = os.environ | {
+            "BENCH_REDIS": redis.url.removesuffix("/0") + "/5",
+            "BENCH_SMTP": str(port),
+            "BENCH_TEMPLATE": str(template_file(folder)),
+            "PYTHONPATH": str(PROGRAMS),
+        }
+
+    def push(self, count: int) -> None:
+        """Enqueue so many mails."""
+        words = f"import mail_by_celery as peer; peer.push({count})"
+        subprocess.run([self._python, "-c", words], env=self._environ, check=True)
+
+    def start(self) -> int:
+        """Start the workers; the process id of their parent once they wait for work."""
+        with self._log.open("ab") as log:
+            celery, pool = self._python.parent / "celery", str(self._processes)
+            command = [celery, "-A", "mail_by_celery", "worker", "-c", pool, *OPTIONS.split()]
+            self._workers = subprocess.Popen(
+                command, env=self._environ, stdout=log, stderr=log, start_new_session=True
+            )
+        self.send(self._processes)
+        return self._workers.pid
+
+    def left(self) -> int:
+        """How many mails are queued or in hand."""
+        queued, in_hand = self._client.llen("celery"), self._client.hlen("unacked")
+        return int(queued) + int(in_hand)  # type: ignore[arg-type] # redis-py: "sync or async"
+
+    def send(self, count: int) -> None:
+        """Have so many mails sent."""
+        self.push(count)
+        wait_until(lambda: not self.left(), 300, lambda: self._log.read_text()[-2000:])
+
+    def stop(self) -> None:
+        """Kill them, and forget what is queued."""
+        if self._workers is not None:
+            os.killpg(self._workers.pid, signal.SIGKILL)
+            self._workers.wait()
+        self._client.flushdb()
