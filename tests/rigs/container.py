@@ -143,8 +143,9 @@ class Container:
             (self._group / "cgroup.kill").write_text("1")
             populated = self._group / "cgroup.events"
             wait_until(lambda: "populated 0" in populated.read_text(), 20.0, "processes are left")
-            for folder, _, _ in os.walk(self._group, topdown=False):
-                Path(folder).rmdir()
+            for group in (self._group, *_doubles(self._group.name)):
+                for folder, _, _ in os.walk(group, topdown=False):
+                    Path(folder).rmdir()
         if self._nspawn is not None:
             self._nspawn.wait(20)
         self.init = 0
@@ -157,11 +158,18 @@ class Container:
 
 
 def _unified_hierarchy() -> Path:
-    for line in Path("/proc/mounts").read_text().splitlines():
-        _, place, kind, *_ = line.split()
-        if kind == "cgroup2":
-            return Path(place)
-    raise AssertionError("no cgroup2 is mounted")
+    (place,) = _hierarchies("cgroup2")
+    return place
+
+
+def _doubles(name: str) -> list[Path]:
+    """On a hybrid host nspawn makes the group a second time, in the hierarchy of an older systemd."""
+    return [double for place in _hierarchies("cgroup") if (double := place / name).exists()]
+
+
+def _hierarchies(kind: str) -> list[Path]:
+    mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
+    return [Path(mount[1]) for mount in mounts if mount[2] == kind]
 
 
 def _enter(namespace: int) -> None:
