@@ -62,9 +62,7 @@ class Debian:
     @property
     def wheels(self) -> Path:
         """The folder of wheels for its Python."""
-        wanted = (CHECKOUT / "pyproject.toml").read_text() + _EXTRAS + "".join(_FOR_OLDER_PYTHONS)
-        key = hashlib.sha256(wanted.encode()).hexdigest()[:8]
-        return _cache() / f"wheels-{self.suite}-{key}"
+        return _cache() / f"wheels-{self.suite}-{_wheels_key()}"
 
 
 RELEASES = (Debian("debian12", "bookworm", "3.11"), Debian("debian13", "trixie", "3.13"))
