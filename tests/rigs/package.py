@@ -6,10 +6,10 @@ Everything happens with the network off.
 
 from __future__ import annotations
 
-import re
 import shutil
 import subprocess
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from rigs.container import Container
@@ -19,7 +19,10 @@ from rigs.service import Service
 _BUILT = "/root/built"
 _WHEELS = "/root/wheels"
 # Not compressed, which would take most of the time.
-_ENVIRONMENT = f"PIP_NO_INDEX=1 PIP_FIND_LINKS={_WHEELS} DPKG_DEB_COMPRESSOR_TYPE=none"
+_ENVIRONMENT = (
+    f"PIP_NO_INDEX=1 PIP_FIND_LINKS={_WHEELS} DPKG_DEB_COMPRESSOR_TYPE=none"
+    " DEBFULLNAME='Ann Packager' DEBEMAIL=ann@packages.debian.org"
+)
 
 # Without syncing thousands of files to a disk that is thrown away.
 DPKG = ("dpkg", "--force-unsafe-io")
@@ -35,34 +38,26 @@ class Package(Service):
         self.version = f"{version}+py{release.python}"
         self.next_version = f"{before}.{int(last) + 1}+py{release.python}"
         shutil.copytree(release.wheels, container.path(_WHEELS))
-        self._build()
-        self._relabel()
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(self._build, (self.version, self.next_version)))
 
-    def _build(self) -> None:
-        """By the one command."""
-        copy = self.container.path("/root/mailerd")
+    def _build(self, version: str) -> None:
+        """By the one command, from a checkout of that version, whose unit says so too."""
+        copy = self.container.path(f"/root/{version}")
         copy.mkdir()
         for name in ("README.md", "pyproject.toml", "config.example.toml", "mailerd", "systemd"):
             subprocess.run(["cp", "-r", str(CHECKOUT / name), str(copy)], check=True)
-        self.shell(f"cd /root/mailerd && {_ENVIRONMENT} systemd/build-deb --output {_BUILT}")
-
-    def _relabel(self) -> None:
-        """The next version is this one under the next number, since a second build would take long."""
-        ours, theirs = (version.partition("+")[0] for version in (self.version, self.next_version))
-        site = "usr/lib/mailerd/venv/lib/python3.*/site-packages"
-        self.shell(f"""
-            set -e
-            dpkg-deb -R {self.file(self.version)} /root/next && cd /root/next
-            mv {site}/mailerd-{ours}.dist-info $(echo {site})/mailerd-{theirs}.dist-info
-            sed -i 's/{re.escape(ours)}/{theirs}/g' DEBIAN/* usr/lib/mailerd/venv/bin/mailerd \
-                {site}/mailerd-{theirs}.dist-info/METADATA
-            dpkg-deb --root-owner-group -Znone -b /root/next {_BUILT} && rm -r /root/next""")
+        numbers = [f'version = "{each.partition("+")[0]}"' for each in (self.version, version)]
+        _edit(copy / "pyproject.toml", *numbers)
+        _edit(copy / "systemd/mailerd.service", "Description=mailerd,", f"Description=mailerd {version},")
+        self.shell(f"cd /root/{version} && {_ENVIRONMENT} systemd/build-deb --output {_BUILT}")
 
     def file(self, version: str) -> str:
         """Where the package lies, in the container."""
-        return f"{_BUILT}/{self._outside(version).name}"
+        return f"{_BUILT}/{self.outside(version).name}"
 
-    def _outside(self, version: str) -> Path:
+    def outside(self, version: str) -> Path:
+        """The same, seen from outside."""
         (found,) = self.container.path(_BUILT).glob(f"mailerd_{version}_*.deb")
         return found
 
@@ -102,3 +97,9 @@ class Package(Service):
             self.dpkg("--install", self.file(self.version))
         self.shell("cp /usr/share/doc/mailerd/config.example.toml /etc/mailerd/config.toml")
         self.shell(f"mailerd-switch {self.version}")
+
+
+def _edit(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert text.count(old) == 1, f"{file}: {old}"
+    file.write_text(text.replace(old, new))

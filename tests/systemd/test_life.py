@@ -40,20 +40,6 @@ def test_status_shows_what_it_is_doing(service: Service, sections: Sections) -> 
     wait_until(lambda: "2/2 workers, Redis away" in status(), 15.0, status)
 
 
-def test_a_start_without_redis_waits_for_it(service: Service, sections: Sections) -> None:
-    """It is not active before it can take jobs; systemd starts it again for as long as Redis is away."""
-    service.configure(sections | {"redis": {"startup_timeout": 0.1}})
-    service.drop_in("[Unit]\nStartLimitBurst=1\n[Service]\nRestartSec=100ms\n")  # any limit would bite
-    service.systemctl("stop", "redis-server")
-    service.systemctl("start", "--no-block", UNIT)
-
-    wait_until(lambda: service.restarts >= 3, 30.0, service.journal)
-    assert service.state == "activating"
-    service.systemctl("start", "redis-server")
-    wait_until(lambda: service.state == "active", 30.0, service.journal)
-    assert service.request("GET", "/readyz").status == 200
-
-
 def test_a_bad_configuration_is_no_loop(service: Service, sections: Sections) -> None:
     """It says what is wrong, exits 78 and stays down."""
     service.configure(sections | {"smtp": {"host": "127.0.0.1", "prot": 25}})

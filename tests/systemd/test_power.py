@@ -1,4 +1,4 @@
-"""The whole machine goes down in mid-batch, in good order or not, and mailerd goes on after the boot."""
+"""The whole machine is booted: mailerd goes on where it was, also after a power cut, or waits for Redis."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import pytest
 
 from rigs.daemon import Sections
 from rigs.project import address
-from rigs.service import Service
+from rigs.service import UNIT, Service
 from rigs.sink import Sink
 from rigs.waiting import wait_until
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(900)]
 
 CONTACTS = [f"user{n}" for n in range(1, 201)]
+STARTS_ALLOWED = 5  # by systemd's default, in 10 s
 MOST_IN_HAND = 8  # 2 workers with 4 connections each
 
 
@@ -28,6 +29,32 @@ def redis_on_disk(service: Service) -> Iterator[None]:
     yield
     redis.run("redis-cli", "CONFIG", "SET", "appendonly", "no")
     redis.run("redis-cli", "CONFIG", "REWRITE")
+
+
+@pytest.fixture
+def no_redis_at_boot(service: Service) -> Iterator[None]:
+    """Redis is started by hand only; undone after the test."""
+    service.systemctl("disable", "redis-server")
+    yield
+    service.systemctl("enable", "redis-server")
+
+
+def test_redis_comes_long_after_the_boot(
+    service: Service, sections: Sections, no_redis_at_boot: None
+) -> None:
+    """Started at boot without Redis it is not active, and never gives up; it is soon after Redis is there."""
+    machine = service.container
+    # So short that it is started more often than systemd allows by default.
+    service.configure(sections | {"redis": {"startup_timeout": 0.1}})
+    machine.reboot()
+
+    with machine.network():  # a new one
+        assert service.systemctl("is-enabled", UNIT).strip() == "enabled"
+        assert service.systemctl("is-active", "redis-server", check=False).strip() == "inactive"
+        wait_until(lambda: service.restarts >= STARTS_ALLOWED + 1, 60.0, service.journal)
+        assert service.state == "activating"
+        service.systemctl("start", "redis-server")
+        wait_until(lambda: service.is_up, 30.0, service.journal)
 
 
 @pytest.mark.parametrize("how", ["reboot", "power cut"])
