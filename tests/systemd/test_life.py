@@ -44,11 +44,24 @@ def test_a_bad_configuration_is_no_loop(service: Service, sections: Sections) ->
     """It says what is wrong, exits 78 and stays down."""
     service.configure(sections | {"smtp": {"host": "127.0.0.1", "prot": 25}})
 
+    assert_stays_down(service, 78)
+    assert "smtp.prot" in service.journal()
+
+
+def test_a_wrong_command_is_no_loop(service: Service, sections: Sections) -> None:
+    """A unit with an option that does not exist exits 2 and stays down."""
+    service.drop_in("[Service]\nExecStart=\nExecStart=/opt/mailerd/current/bin/mailerd run --fast\n")
+
+    assert_stays_down(service, 2)
+    assert "--fast" in service.journal()
+
+
+def assert_stays_down(service: Service, status: int) -> None:
+    """Started, it ends with that status, and systemd does not try again."""
     service.systemctl("start", UNIT, check=False)
 
-    assert service.show("ExecMainStatus") == "78"
-    assert "smtp.prot" in service.journal()
-    holds_for(lambda: service.state == "failed", 2.5)
+    assert service.show("ExecMainStatus") == str(status)
+    holds_for(lambda: service.state == "failed", 1.5)  # it would be started again after 1 s
     assert service.restarts == 0
 
 

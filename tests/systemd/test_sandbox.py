@@ -57,6 +57,37 @@ def test_forbidden_acts_fail(service: Service) -> None:
     assert {act: outcome for act, outcome in inside.items() if outcome == "done"} == {}
 
 
+def test_the_limits_are_in_force(service: Service, sections: Sections) -> None:
+    """Systemd has the unit's limits, each process has its own, and at work they are far off."""
+    service.start()
+
+    limits = {"OOMPolicy": "continue", "TasksMax": "256", "LimitNOFILE": "8192", "UMask": "0077"}
+    assert {name: service.show(name) for name in limits} == limits
+    pids = service.processes()
+    for pid in pids:
+        assert re.search(r"Max open files +8192 +8192 ", Path(f"/proc/{pid}/limits").read_text())
+    tasks = sum(len(list(Path(f"/proc/{pid}/task").iterdir())) for pid in pids)
+    assert tasks < int(limits["TasksMax"]) / 4
+
+
+_KILLED, _DUMPED = "2", "3"  # waitid's CLD_KILLED and CLD_DUMPED
+
+
+def test_no_core_is_left(service: Service) -> None:
+    """What aborts in the unit's place leaves no core, though without the unit's limit it would."""
+    if Path("/proc/sys/kernel/core_pattern").read_text().startswith("|"):
+        pytest.skip("this kernel hands cores to a program, which judges the limit itself")
+    abort = "[Service]\nType=oneshot\nWatchdogSec=0\nRestart=no\nWorkingDirectory=/var/lib/mailerd\n"
+    abort += "ExecStart=\nExecStart=/bin/sh -c 'kill -ABRT $$$$'\n"
+    ended = []
+    for limit in ("", "LimitCORE=infinity\n"):
+        service.drop_in(abort + limit)
+        service.systemctl("start", UNIT, check=False)
+        ended.append(service.show("ExecMainCode"))
+
+    assert ended == [_KILLED, _DUMPED]
+
+
 SECRET = "hunter2-and-nobody-else"
 
 
@@ -90,17 +121,25 @@ def test_secrets_stay_secret(service: Service, sections: Sections, way: str) -> 
         if way != "environment":
             assert SECRET.encode() not in Path(f"/proc/{pid}/environ").read_bytes()
         assert re.search(r"Max core file size +0 +0 ", Path(f"/proc/{pid}/limits").read_text())
-    assert_hidden_from_others(service)
+    assert_hidden_from_others(service, FILES_WITH_SECRETS[way])
 
 
-def assert_hidden_from_others(service: Service) -> None:
-    """Neither the environment of a process nor a file with a secret can be read by nobody."""
-    main = service.show("MainPID")
-    service.container.run("cat", f"/proc/{main}/environ")
-    for path in (f"/proc/{main}/environ", "/run/credentials/mailerd.service/smtp.password"):
+FILES_WITH_SECRETS = {
+    "credential": ["/etc/credstore/mailerd.smtp.password", "/run/credentials/mailerd.service/smtp.password"],
+    "file": ["/etc/mailerd/smtp.password"],
+    "environment": ["/etc/default/mailerd"],
+}
+
+
+def assert_hidden_from_others(service: Service, files: list[str]) -> None:
+    """The account nobody can read no process's environment and no file with a secret, though root can."""
+    processes = service.container.run("pgrep", "-u", "mailerd").split()
+    assert len(processes) == len(service.processes())
+    for path in [*files, "/etc/mailerd/config.toml", *(f"/proc/{pid}/environ" for pid in processes)]:
+        service.container.run("cat", path)
         done = service.container.execute("runuser", "-u", "nobody", "--", "cat", path)
         assert done.returncode != 0
-        assert SECRET.encode() not in done.stdout
+        assert b"Permission denied" in done.stdout
 
 
 def test_a_credential_that_is_not_there_is_not_missed(service: Service, sections: Sections) -> None:
