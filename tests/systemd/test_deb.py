@@ -74,7 +74,7 @@ def sections(package: Package, sink: Sink) -> Sections:
 @pytest.fixture
 def clients(package: Package, sections: Sections) -> Iterator[list[Client]]:
     """24 clients, half of them keep-alive, posting all the time."""
-    made = several(CLIENTS, PORT, 0.1)
+    made = several(CLIENTS, PORT, 0.2)
     yield made
     for client in made:
         client.stop()
