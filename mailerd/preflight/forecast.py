@@ -14,6 +14,7 @@ from typing import Any
 from mailerd.config import Config, Limit
 
 _DAY = 86_400.0
+_WHOLE = 100  # mails a second from which fractions of one say nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +66,13 @@ def _seconds(mails: float, limit: Limit) -> float:
     return days * _DAY + (mails / limit.per_second if limit.per_second else 0.0)
 
 
+def _number(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= _WHOLE else f"{rate:.3g}"
+
+
 def _figures(limit: Limit) -> str:
     figures = (
-        (f"{limit.per_second:,.4g} a second", limit.per_second),
+        (f"{_number(limit.per_second)} a second", limit.per_second),
         (f"{limit.per_day:,} a day", limit.per_day),
     )
     return ", ".join(words for words, number in figures if number)

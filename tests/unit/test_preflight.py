@@ -223,6 +223,7 @@ def test_alignment(one: str, other: str, *, together: bool) -> None:
     ("limits", "seconds", "held_by"),
     [
         ({}, 10, "server: 100 a second"),
+        ({"per_second": 0.25}, 4000, "[limits]: 0.25 a second"),
         ({"per_second": 14}, 1000 / 14, "[limits]: 14 a second"),
         ({"per_second": 10, "per_day": 400}, 2 * 86400 + 20, "[limits]: 10 a second, 400 a day"),
         ({"per_day": 1000}, 10, "server: 100 a second"),
@@ -242,6 +243,11 @@ def test_the_forecast(limits: dict[str, Any], seconds: float, held_by: str) -> N
     foreseen = forecast(load, Config.model_validate({"limits": limits}))
 
     assert foreseen == Forecast(1000, pytest.approx(seconds), held_by)
+
+
+def test_a_quick_server_is_told_in_whole_mails() -> None:
+    """And not in powers of ten."""
+    assert forecast(Load("shop", 10, {}, 11_290.4, "server"), Config()).held_by == "server: 11,290 a second"
 
 
 def test_a_thousand_kinds_of_faults_are_a_hundred_and_the_rest() -> None:
