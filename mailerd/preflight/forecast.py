@@ -60,7 +60,7 @@ def _limits(load: Load, config: Config) -> Iterator[tuple[str, float, Limit]]:
 
 def _seconds(mails: float, limit: Limit) -> float:
     days = 0.0
-    if limit.per_day:
+    if limit.per_day and mails:
         days, mails = divmod(max(0.0, mails - 1), limit.per_day)
         mails += 1
     return days * _DAY + (mails / limit.per_second if limit.per_second else 0.0)

@@ -227,6 +227,7 @@ def test_alignment(one: str, other: str, *, together: bool) -> None:
         ({"per_second": 14}, 1000 / 14, "[limits]: 14 a second"),
         ({"per_second": 10, "per_day": 400}, 2 * 86400 + 20, "[limits]: 10 a second, 400 a day"),
         ({"per_day": 1000}, 10, "server: 100 a second"),
+        ({"domains": [{"domain": "a.org", "per_second": 0.01, "per_day": 9}]}, 10, "server: 100 a second"),
         ({"clients": [{"client_id": "club", "per_second": 1}]}, 10, "server: 100 a second"),
         ({"clients": [{"client_id": "shop", "per_second": 2}]}, 500, "[[limits.clients]] shop: 2 a second"),
         (
