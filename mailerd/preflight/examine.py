@@ -92,6 +92,8 @@ class _Examination:
         """All of it. Raises what ends it early."""
         recipients = self.job.distinct()
         self._named_twice(recipients)
+        for remark, value in sender.remarks_on_settings(self.config):
+            self.findings.of_batch(remark, value)
         letter = self._letter(len(recipients))
         contacts = open_contacts(self.config)
         try:

@@ -79,12 +79,16 @@ UNSIGNED = Remark(
 )
 
 
-def remarks_on(config: Config, source: TemplateSource, settings: MailSettings, recipients: int) -> Said:
-    """What there is to say, each with the value that is meant."""
+def remarks_on_settings(config: Config) -> Said:
+    """What there is to say of the configuration, whatever the template; each with the value that is meant."""
     if config.mail.transport == "none":
         yield DISCARDED, ""
     if config.mail.redirect_to:
         yield REDIRECTED, config.mail.redirect_to
+
+
+def remarks_on(config: Config, source: TemplateSource, settings: MailSettings, recipients: int) -> Said:
+    """What there is to say of the template and its sender."""
     if len(source.files["subject.txt"].strip().splitlines()) > 1:
         yield SUBJECT_LINES, source.files["subject.txt"].strip().replace("\n", " / ")
     if "body.txt" not in source.files:
