@@ -186,17 +186,18 @@ class Besides:
             contacts = [f"user{number}" for number in range(CONTACTS)]
             variables = {"items": ITEMS, "count": len(ITEMS)}
             push(self._redis, job(batch_id, contacts, "offer") | {"variables": variables})
-            wait_until(lambda: self._sent(batch_id) > 0, 30)
+            wait_until(lambda: self._settled(batch_id) > 0, 60)
         figures = self._server.round()
         if self._busy:
+            assert self._settled(batch_id) < CONTACTS, "the workers had nothing left to do"
             self._daemon.post(f"/batches/{batch_id}/cancel")
-            batch = self._daemon.wait_for_batch(batch_id, 30)
-            assert batch["counts"].get("cancelled"), "the workers had nothing left to do"
+            wait_until(lambda: self._settled(batch_id) == CONTACTS, 60)
         return figures
 
-    def _sent(self, batch_id: str) -> int:
+    def _settled(self, batch_id: str) -> int:
         answer = self._daemon.get(f"/batches/{batch_id}")
-        return answer.json["counts"].get("sent", 0) if answer.status == 200 else 0
+        counts = answer.json["counts"] if answer.status == 200 else {}
+        return int(counts.get("sent", 0) + counts.get("cancelled", 0))
 
 
 def _busy(asked: Asked, redis: RedisServer, folder: Path, report: Report) -> None:
