@@ -57,7 +57,7 @@ class Dispatcher:
                 self.queue.append(channel)
                 self._work.notify()
                 if not self._looking and len(self.queue) + len(self._busy) > self._pace.threads:
-                    # The first for whom no thread is left: from now on the porter looks by itself.
+                    # The first for whom no thread is left: until nobody waits the porter looks by itself.
                     self._looking = True
                     self._errand.notify()
 
@@ -104,9 +104,12 @@ class Dispatcher:
     def _next_errand(self) -> tuple[Channel, Answer] | None:
         with self._lock:
             while not (self._errands or self._stopping):
-                self._looking = bool(self.queue)
-                self._errand.wait(REVIEW if self._looking else None)
+                if not self._looking:
+                    self._errand.wait()
+                    continue
+                self._errand.wait(REVIEW)
                 self._review()
+                self._looking = bool(self.queue)
             return None if self._stopping else self._errands.popleft()
 
     def _review(self) -> None:
