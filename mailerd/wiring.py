@@ -40,7 +40,8 @@ from mailerd.queue.keys import Keys
 from mailerd.queue.metrics import Metrics
 from mailerd.queue.probe import Reachability, wait_for_redis
 from mailerd.work.janitor import Janitor, Overview
-from mailerd.work.worker import Kit, Worker
+from mailerd.work.kit import Kit
+from mailerd.work.worker import Worker
 
 log = logging.getLogger(__name__)
 

@@ -34,7 +34,7 @@ class OpenBatch:
     ``pinned`` is the digest of the template that it is sent with, empty until its first claim; ``deaths``
     is how many workers in a row died with this job in hand and nobody settled; ``waited`` is how long ago it
     was enqueued (seconds), where this is the job that it was enqueued with; ``policy``, hold or resend, is
-    what it was pinned to for unknown outcomes.
+    what it was pinned to for unknown outcomes; ``jobs`` is how many were opened together.
     """
 
     batch: Batch
@@ -46,6 +46,7 @@ class OpenBatch:
     halt: Halt = Halt.NONE
     waited: float | None = None
     policy: str = ""
+    jobs: int = 1
 
 
 class Claimed(StrEnum):

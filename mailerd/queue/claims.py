@@ -1,8 +1,9 @@
 """
-Claims: taking a job from the queue into this worker's own hand, and the only four ways to let go of it.
+Claims: taking jobs from the queue into this worker's own hand, and the only four ways to let go of one.
 
 A job is at every moment in exactly one list. ``take`` is one round trip that first looks into the own hand
-(an answer may have been lost) and then blocks in the server; ``ack``, ``give_back``, ``bury`` and the rest
+(an answer may have been lost) and then blocks in the server. Short jobs come several at once, by the script
+that also acks those before them. ``ack``, ``give_back``, ``bury`` and the rest
 that an ack may put aside end the claim, each in one script that proves that it was still ours.
 """
 
@@ -21,11 +22,13 @@ from mailerd.errors import LeaseLost
 from mailerd.queue.connection import Patience, connect, translated
 from mailerd.queue.keys import Keys
 from mailerd.queue.lease import Lease
-from mailerd.queue.payloads import Slice, job_id
+from mailerd.queue.payloads import OURS, Slice, job_id
 from mailerd.queue.scripts import Argument, run
 
 # How long the server holds an empty-handed worker (seconds): an idle worker costs one command in that time.
 BLOCK = 5
+# A job of more bytes is never taken together with others.
+SHORT = 4096
 
 T = TypeVar("T")
 
@@ -162,6 +165,50 @@ class Claims:
         self._keys = keys
         self._lease = lease
         self._patience = patience
+        self._done: list[Claim] = []
+
+    def done(self, claim: Claim) -> None:
+        """The job is done: it is acked with the next take, or by ``settle``."""
+        self._done.append(claim)
+
+    def settle(self) -> None:
+        """Ack now what is done."""
+        if self._done:
+            self.ack_and_take(0)
+
+    def ack_and_take(self, most: int) -> list[Claim]:
+        """
+        Ack what is done, and take at most so many short jobs, the oldest first.
+
+        Jobs in hand that are neither done nor given back are returned instead, whatever ``most`` is. None are
+        returned where nothing is to be acked and one is to be taken: that is ``Taker``'s.
+        """
+        if not self._done and most <= 1:
+            return []  # the take that blocks does that
+        while True:
+            for claim in [each for each in self._done if each.era != self._era()]:
+                self.give_back(claim)
+                self._done.remove(claim)
+            era = self._era()
+            taken = self._patience.call(lambda: self._ack_and_take(most, era))  # noqa: B023 - called at once
+            if taken is not None:
+                self._done.clear()
+                return [Claim(raw, job_id(raw), self._lease.incarnation, era) for raw in taken]
+
+    def _ack_and_take(self, most: int, era: str) -> list[bytes] | None:
+        # Asked at each try, as in ``_end``.
+        if self._era() != era:
+            return None
+        name = self._lease.incarnation
+        lists = [self._keys.lease(name), self._keys.hand(name), self._keys.queue]
+        arguments: list[Argument] = [self._lease.milliseconds, most, SHORT, OURS]
+        arguments += [value for claim in self._done for value in (claim.raw, claim.jid)]
+        answer: list[bytes] = run(
+            self._client, "ack_and_take", [*lists, self._keys.workers, self._keys.jobs], arguments
+        )
+        if answer[0] == b"lost":
+            raise LeaseLost
+        return answer[1:]
 
     def ack(self, claim: Claim, rest: Slice | None = None, delay: float = 0.0) -> None:
         """The job is done; what is left of it, if anything, comes back in ``delay`` seconds."""

@@ -8,7 +8,8 @@ server's. Nothing here decides: which outcome, which delay and which group are t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 from uuid import uuid4
@@ -44,6 +45,15 @@ LETTERS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Contacts of one job that are to be admitted, and the cursor that it must be at."""
+
+    jid: str
+    cursor: int
+    contact_ids: Sequence[str]
+
+
 class Ledger:
     """The ledger in the name of one incarnation."""
 
@@ -63,10 +73,23 @@ class Ledger:
         self._patience = patience
         self._replicas = replicas
 
-    def open_job(self, job: EmailJob, jid: str, recipients: int) -> OpenBatch | Opening:
-        """Open a job's batch, registering it when it is new. Raises ``LeaseLost``."""
+    def open_job(
+        self, job: EmailJob, jid: str, recipients: int, further: Sequence[str] = ()
+    ) -> OpenBatch | Opening:
+        """
+        Open a job's batch, registering it when it is new.
+
+        The ``further`` jobs are opened with it, up to the first that a worker has died with. Raises
+        ``LeaseLost``.
+        """
         expires = "" if job.expires_at is None else str(int(job.expires_at.timestamp() * 1000))
-        new: list[Argument] = [job.template_id, job.variables_json(), buckets_for(recipients), expires]
+        new: list[Argument] = [
+            job.template_id,
+            job.variables_json(),
+            buckets_for(recipients),
+            expires,
+            *further,
+        ]
         return self._open(job.client_id, job.batch_id, jid, new)
 
     def open_slice(self, client_id: str, batch_id: str, jid: str) -> OpenBatch | Opening:
@@ -84,8 +107,10 @@ class Ledger:
         batch = Batch(client_id, batch_id, int(buckets))
         halt = Halt(facts[7].decode())
         since = int(waited) / 1000 if waited else None
-        policy = facts[8].decode()
-        return OpenBatch(batch, template, variables, pinned, int(deaths), bool(facts[6]), halt, since, policy)
+        policy, jobs = facts[8].decode(), int(facts[9])
+        return OpenBatch(
+            batch, template, variables, pinned, int(deaths), bool(facts[6]), halt, since, policy, jobs
+        )
 
     def admit(
         self,
@@ -103,19 +128,35 @@ class Ledger:
         cursor, how many are new (or opened again), and whether this is the job's first delivery (told at
         cursor 0). A cursor that somebody else has moved is returned as it is. Raises ``LeaseLost``.
         """
-        rows = Rows.of(self._keys, batch, contact_ids)
-        keys = [self._keys.batch(batch.tag), self._keys.ended, self._keys.jobs, self._keys.queue]
-        cut: list[Argument] = [
-            slice_size,
-            Ticket(batch.client_id, batch.batch_id).to_bytes(),
-            Slice(batch.client_id, batch.batch_id, ()).first_line(),
-            refused[:LONGEST_REASON],
-        ]
-        arguments = [batch.tag, jid, cursor, *cut, field_prefix(batch), *rows.pairs()]
-        what, *facts = self._run("admit", [*keys, self._keys.side(batch.tag), *rows.keys], arguments)
+        part = Part(jid, cursor, contact_ids)
+        ((what, number, first),) = self._admit(batch, [part], slice_size, refused)
         if what == b"moved":
-            return facts[0], 0, bool(facts[1])
-        return cursor + len(contact_ids), facts[0], bool(facts[1])
+            return number, 0, bool(first)
+        return cursor + len(contact_ids), number, bool(first)
+
+    def admit_whole(self, batch: Batch, jobs: Mapping[str, Sequence[str]]) -> list[bool]:
+        """
+        Admit short jobs as they are, contacts by job id; for each whether this is its first delivery.
+
+        Raises ``LeaseLost``.
+        """
+        parts = [Part(jid, 0, contact_ids) for jid, contact_ids in jobs.items()]
+        return [bool(first) for _, _, first in self._admit(batch, parts, 0, "")]
+
+    def _admit(self, batch: Batch, parts: Sequence[Part], slice_size: int, refused: str) -> Any:
+        rows = Rows.of(self._keys, batch, [contact for part in parts for contact in part.contact_ids])
+        keys = [self._keys.batch(batch.tag), self._keys.ended, self._keys.jobs, self._keys.queue]
+        ticket = Ticket(batch.client_id, batch.batch_id).to_bytes()
+        line = Slice(batch.client_id, batch.batch_id, ()).first_line()
+        arguments: list[Argument] = [batch.tag, slice_size, ticket, line, refused[:LONGEST_REASON]]
+        arguments.append(field_prefix(batch))
+        pairs = rows.pairs()
+        start = 0
+        for part in parts:
+            end = start + 2 * len(part.contact_ids)
+            arguments += [part.jid, part.cursor, len(part.contact_ids), *pairs[start:end]]
+            start = end
+        return self._run("admit", [*keys, self._keys.side(batch.tag), *rows.keys], arguments)
 
     def draw(self, ticket: Ticket) -> bytes | None:
         """Turn the ticket in hand into the next slice in hand; None when there is none (left)."""

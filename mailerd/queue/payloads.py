@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from mailerd.errors import JobRejected
 from mailerd.job import EmailJob, is_contact_id, is_name, parse_job
 
-_OURS = b"mailerd "
+# How every payload begins that is no producer's.
+OURS = b"mailerd "
 # How every ticket begins.
 TICKET = "mailerd ticket "
 
@@ -63,7 +64,7 @@ def parse(raw: bytes, longest: int) -> EmailJob | Ticket | Slice:
     """
     if len(raw) > longest:
         raise JobRejected(f"too large: {len(raw):,} bytes, at most {longest:,} (queue.max_job_mb)")
-    return _parse_ours(raw) if raw.startswith(_OURS) else parse_job(raw)
+    return _parse_ours(raw) if raw.startswith(OURS) else parse_job(raw)
 
 
 def job_id(raw: bytes) -> str:

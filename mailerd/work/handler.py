@@ -1,5 +1,7 @@
 """
-What a worker does with one job in hand: admit, cut, draw, deliver, and let go of it in the one right way.
+What a worker does with the jobs in hand: admit, cut, draw, deliver, and let go of each in the one right way.
+
+Short jobs of one batch that lie side by side are worked off together, as long as no worker has died with any.
 
 Lives as long as an incarnation. It decides what becomes of the *job*; what becomes of each recipient is
 ``delivery``'s and the ledger's business. Called by the worker alone.
@@ -8,6 +10,7 @@ Lives as long as an incarnation. It decides what becomes of the *job*; what beco
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -23,6 +26,7 @@ from mailerd.queue.claims import Claim, Claims
 from mailerd.queue.keys import Batch, in_bucket_order
 from mailerd.queue.ledger import ROWS_IN_A_SCRIPT, Ledger
 from mailerd.queue.payloads import Slice, Ticket, job_id, parse, slice_of
+from mailerd.work.held import Held, Together, claims_of, together
 from mailerd.work.letters import Letters
 
 log = logging.getLogger(__name__)
@@ -58,38 +62,51 @@ class Handler:
         self._lease_seconds = config.queue.lease
         self._max_deaths = config.queue.max_deaths
 
-    def work_off(self, claim: Claim) -> Pass | None:
+    def work_off(self, held: deque[Held]) -> Pass | None:
         """
-        Work the job off and end its claim; returns the pass that a route out of order has ended, if any.
+        Work off the first of these jobs, with those behind it that go with it, and end their claims.
 
+        They are taken from ``held``. Returns the pass that a route out of order has ended, if any.
         Raises ``LeaseLost``, ``TooFewCopies`` (the claim was given back), and ``RedisUnavailable`` when a
         stop came while Redis was away; then the janitor ends the claim.
         """
-        try:
-            payload = parse(claim.raw, self._longest)
-        except JobRejected as rejected:
-            return self._bury(claim, rejected.reason)
+        claim, payload = held[0].claim, held[0].payload
+        if isinstance(payload, EmailJob):
+            return self._jobs(payload, together(held, payload, self._slice), held)
+        held.popleft()
+        if isinstance(payload, JobRejected):
+            return self._bury((claim,), payload.reason)
         if isinstance(payload, Ticket):
             return self._ticket(claim, payload)
-        if isinstance(payload, Slice):
-            return self._worked_slice(claim, payload)
-        return self._job(claim, payload)
+        return self._worked_slice(claim, payload)
 
-    def _job(self, claim: Claim, job: EmailJob) -> Pass | None:
-        contacts = job.distinct()
-        opened = self._ledger.open_job(job, claim.jid, len(contacts))
+    def _jobs(self, job: EmailJob, taken: list[Held], held: deque[Held]) -> Pass | None:
+        claim, contacts = taken[0].claim, taken[0].contacts
+        further = [each.claim.jid for each in taken[1:]]
+        opened = self._ledger.open_job(job, claim.jid, len(contacts), further)
         if isinstance(opened, Opening):
-            return self._bury(claim, "its batch ended long ago and was deleted; a new batch_id is needed")
+            ended = "its batch ended long ago and was deleted; a new batch_id is needed"
+            return self._bury(claims_of(taken), ended)
+        held.extendleft(reversed(taken[opened.jobs :]))
+        taken = taken[: opened.jobs]
+        claims = claims_of(taken)
+        if opened.deaths:
+            self._claims.settle()  # should it kill this worker as well, it alone is in hand, or to blame
         if not opened.agrees:
-            return self._bury(claim, "its batch is known with another template or other variables")
+            return self._bury(claims, "its batch is known with another template or other variables")
         if opened.halt is Halt.PAUSED:
-            return self._park(claim, opened.batch)
+            return self._park(claims, opened.batch)
         if len(contacts) > self._slice:
             return self._cut(claim, job, opened)
-        _, _, first = self._ledger.admit(opened.batch, claim.jid, 0, contacts, 0)
-        if first:
-            self._note_begun(job, opened)
-        return self._deliver(claim, opened, contacts, retry=False)
+        self._admit(taken, opened)
+        everybody = dict.fromkeys(contact for each in taken for contact in each.contacts)
+        return self._deliver(claims, opened, tuple(everybody), retry=False)
+
+    def _admit(self, taken: list[Held], opened: OpenBatch) -> None:
+        jobs = {each.claim.jid: each.contacts for each in taken}
+        for each, first in zip(taken, self._ledger.admit_whole(opened.batch, jobs), strict=True):
+            if first and isinstance(each.payload, EmailJob):
+                self._note_begun(each.payload, opened if each is taken[0] else None)
 
     def _cut(self, claim: Claim, job: EmailJob, opened: OpenBatch) -> Pass | None:
         """Admit a long job piece by piece; its slices go round as a ticket with everybody else's jobs."""
@@ -110,11 +127,11 @@ class Handler:
             if first:
                 self._note_begun(job, opened)
         if reason:
-            return self._give_up(claim, opened.batch, contacts, reason)
+            return self._give_up((claim,), opened.batch, contacts, reason)
         if not added and len(contacts) <= ROWS_IN_A_SCRIPT:
             # Admitted before, and perhaps as a whole: queue.slice may have been larger then.
-            return self._deliver(claim, opened, tuple(contacts), retry=False)
-        self._claims.ack(claim)
+            return self._deliver((claim,), opened, tuple(contacts), retry=False)
+        self._claims.done(claim)
         return None
 
     def _ticket(self, claim: Claim, ticket: Ticket) -> Pass | None:
@@ -128,35 +145,38 @@ class Handler:
     def _worked_slice(self, claim: Claim, piece: Slice) -> Pass | None:
         opened = self._ledger.open_slice(piece.client_id, piece.batch_id, claim.jid)
         if isinstance(opened, Opening):
-            self._claims.ack(claim)  # nobody waits for it: its batch has been deleted
+            self._claims.done(claim)  # nobody waits for it: its batch has been deleted
             return None
         if opened.halt is Halt.PAUSED:
-            return self._park(claim, opened.batch)
-        return self._deliver(claim, opened, piece.contact_ids, retry=piece.retry)
+            return self._park((claim,), opened.batch)
+        if opened.deaths:
+            self._claims.settle()
+        return self._deliver((claim,), opened, piece.contact_ids, retry=piece.retry)
 
     def _deliver(
-        self, claim: Claim, opened: OpenBatch, contacts: tuple[str, ...], *, retry: bool
+        self, claims: Together, opened: OpenBatch, contacts: tuple[str, ...], *, retry: bool
     ) -> Pass | None:
         if opened.halt is Halt.CANCELLED:
-            return self._close(claim, opened.batch, contacts)
+            return self._close(claims, opened.batch, contacts)
         letter = self._letter(opened)
         if isinstance(letter, str):
-            return self._give_up(claim, opened.batch, contacts, letter)
+            return self._give_up(claims, opened.batch, contacts, letter)
+        # Of several jobs none has a death to forget.
+        jid = claims[0].jid if len(claims) == 1 else ""
         if self._delivery is None or letter is None:
-            self._book_all(claim.jid, opened.batch, contacts, DISCARDED)
-            self._claims.ack(claim)
+            self._book_all(jid, opened.batch, contacts, DISCARDED)
+            self._done(claims)
             return None
-        work = Work(letter, claim.jid, contacts, retry)
         try:
-            ended = self._delivery.deliver(work, self._progress)
+            ended = self._delivery.deliver(Work(letter, jid, contacts, retry), self._progress)
         except TooFewCopies as fault:
-            self._claims.give_back(claim, opened.batch.tag, str(fault))
+            self._give_back(claims, opened.batch.tag, str(fault))
             raise
         if ended.end is End.CANCELLED:
-            return self._close(claim, opened.batch, contacts)
-        return self._let_go(claim, opened.batch, ended)
+            return self._close(claims, opened.batch, contacts)
+        return self._let_go(claims, opened.batch, ended)
 
-    def _close(self, claim: Claim, batch: Batch, contacts: Sequence[str]) -> Pass | None:
+    def _close(self, claims: Together, batch: Batch, contacts: Sequence[str]) -> Pass | None:
         """
         End a job of a cancelled batch. The janitor cancels whoever waits.
 
@@ -164,21 +184,35 @@ class Handler:
         is where they become unknown.
         """
         self._book_all("", batch, contacts, CANCELLED)
-        self._claims.ack(claim)
+        self._done(claims)
         return None
 
-    def _let_go(self, claim: Claim, batch: Batch, ended: Pass) -> Pass | None:
+    def _let_go(self, claims: Together, batch: Batch, ended: Pass) -> Pass | None:
         if ended.end is End.STOPPED:
-            self._claims.give_back(claim)
+            self._give_back(claims)
         elif ended.end in (End.BLOCKED, End.REFUSED):
-            self._claims.give_back(claim, batch.tag, ended.reason)
+            self._give_back(claims, batch.tag, ended.reason)
             return ended
         elif ended.end is End.PAUSED:
-            self._claims.park(claim, batch.tag)
+            return self._park(claims, batch)
+        elif ended.busy:
+            # The first ack puts those aside, so that they are in a job before the other acks.
+            self._claims.ack(
+                claims[0], slice_of(batch.client_id, batch.batch_id, ended.busy), self._lease_seconds
+            )
+            self._done(claims[1:])
         else:
-            busy = slice_of(batch.client_id, batch.batch_id, ended.busy) if ended.busy else None
-            self._claims.ack(claim, busy, self._lease_seconds)
+            self._done(claims)
         return None
+
+    def _done(self, claims: Together) -> None:
+        for claim in claims:
+            self._claims.done(claim)
+
+    def _give_back(self, claims: Together, tag: str = "", waiting_for: str = "") -> None:
+        """The oldest last: whoever is given back last comes first again."""
+        for claim in reversed(claims):
+            self._claims.give_back(claim, tag, waiting_for)
 
     def _letter(self, opened: OpenBatch) -> Letter | str | None:
         """What the batch sends, or why nobody can get it; None where nothing is sent at all."""
@@ -191,11 +225,11 @@ class Handler:
         except TemplateBroken as fault:
             return str(fault)
 
-    def _give_up(self, claim: Claim, batch: Batch, contacts: Sequence[str], reason: str) -> Pass | None:
+    def _give_up(self, claims: Together, batch: Batch, contacts: Sequence[str], reason: str) -> Pass | None:
         """Bury a job together with its open recipients, so that each can be asked why it got nothing."""
         # Without the job's id: being given up is no progress, should this worker die before the burial.
         self._book_all("", batch, contacts, Outcome(Kind.FAILED, reason))
-        return self._bury(claim, reason)
+        return self._bury(claims, reason)
 
     def _book_all(self, jid: str, batch: Batch, contacts: Sequence[str], outcome: Outcome) -> None:
         for start in range(0, len(contacts), ROWS_IN_A_SCRIPT):
@@ -204,27 +238,31 @@ class Handler:
             booked = self._ledger.mark(batch, jid, [Booking(contact, outcome) for contact in piece])
             self._tally.outcome(outcome.kind, booked)
 
-    def _note_begun(self, job: EmailJob, opened: OpenBatch) -> None:
+    def _note_begun(self, job: EmailJob, opened: OpenBatch | None) -> None:
         log_received(job)
-        if opened.waited is not None:
+        if opened and opened.waited is not None:
             self._tally.picked_up(opened.waited)
 
-    def _park(self, claim: Claim, batch: Batch) -> Pass | None:
-        self._claims.park(claim, batch.tag)
+    def _park(self, claims: Together, batch: Batch) -> Pass | None:
+        for claim in claims:
+            self._claims.park(claim, batch.tag)
         return None
 
-    def _bury(self, claim: Claim, reason: str) -> Pass | None:
-        self._claims.bury(claim, reason)
-        log.error(
-            "Job buried, see `mailerd dead list`: %s",
-            reason,
-            extra={"event": "job.buried", "jid": claim.jid, "bytes": len(claim.raw)},
-        )
+    def _bury(self, claims: Together, reason: str) -> Pass | None:
+        for claim in claims:
+            self._claims.bury(claim, reason)
+            log.error(
+                "Job buried, see `mailerd dead list`: %s",
+                reason,
+                extra={"event": "job.buried", "jid": claim.jid, "bytes": len(claim.raw)},
+            )
         return None
 
 
 def log_received(job: EmailJob) -> None:
     """The line that operators look for, once per pushed job."""
+    if not log.isEnabledFor(logging.INFO):
+        return  # it takes longer to write than the rest of a short job
     log.info(
         "New Job Received: %s",
         job.summary(),

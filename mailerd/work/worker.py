@@ -1,21 +1,22 @@
 """
 The worker's life: take a job, work it off, take the next, until told to stop.
 
-One process, one job in hand at a time. Here is what belongs to the process: its incarnation, its
-connections, its place on the board, its waiting; what is done with a job is ``handler``'s. The supervisor
-starts it, the keeper's thread keeps its lease, the janitor cleans up after it if it dies.
+One process, one job at a time; of short ones it takes several into its hand. Here is what belongs to the
+process: its incarnation, its connections, its place on the board, its waiting; what is done with a job is
+``handler``'s. The supervisor starts it, the keeper's thread keeps its lease, the janitor cleans up after it
+if it dies.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from mailerd.board import Event, Slot, SlotState
 from mailerd.clock import Clock, Stop
 from mailerd.config import Config, Ses
-from mailerd.contacts import ContactSource, open_contacts
 from mailerd.delivery import Delivery, Pass
 from mailerd.errors import (
     EXIT_CLEAN,
@@ -33,11 +34,12 @@ from mailerd.queue.keys import Keys
 from mailerd.queue.lease import Lease, leave, register
 from mailerd.queue.ledger import Ledger
 from mailerd.queue.upkeep import Blame, Upkeep
-from mailerd.transports import Session, open_transport
 from mailerd.work.failover import Failover
+from mailerd.work.handful import TOO_LONG, Handful
 from mailerd.work.handler import Handler
+from mailerd.work.held import Held
 from mailerd.work.keeper import Keeper
-from mailerd.work.letters import Letters
+from mailerd.work.kit import Kit
 from mailerd.work.route import Route
 
 log = logging.getLogger(__name__)
@@ -47,26 +49,6 @@ LONGEST_TAKE = BLOCK + 5 + CONNECT_TIMEOUT + 7
 LONGEST_STEP = 60.0
 # A job of so many bytes, when parsed, leaves the worker with more memory than it will ever need again.
 LARGE_JOB = 4 * 2**20
-
-
-@dataclass(frozen=True, slots=True)
-class Kit:
-    """
-    What a worker works with and what can be made before the fork, for all of them: nothing is connected.
-
-    ``session`` has ``workers.connections``; there is none where the transport is ``none``.
-    """
-
-    contacts: ContactSource
-    letters: Letters
-    session: Session | None
-
-    @classmethod
-    def of(cls, config: Config) -> Kit:
-        """The kit for this configuration. Raises ``ConfigurationError`` where a part of it cannot be made."""
-        transport = open_transport(config)
-        session = transport.session(config.workers.connections) if transport else None
-        return cls(open_contacts(config), Letters(config), session)
 
 
 class Worker:
@@ -109,6 +91,8 @@ class Worker:
         self._longest_step = LONGEST_STEP + longest_hand_over(config)
         self._delivery: Delivery | None = None
         self._route = Route(slot, clock, RouteAlert(self._client, self._keys))
+        self._handful = Handful()
+        self._held: deque[Held] = deque()
         self._worn_out = False
 
     def run(self) -> int:
@@ -124,9 +108,9 @@ class Worker:
     def _turn(self) -> None:
         try:
             try:
-                claim = self._take()
-                if claim is not None:
-                    self._work_off(claim)
+                longest = self._config.queue.max_job_mb * 2**20
+                self._held.extend(Held.of(claim, longest) for claim in self._take())
+                self._work_off_held()
             except LeaseLost:
                 self._rejoin()
             except TooFewCopies as fault:
@@ -134,30 +118,52 @@ class Worker:
         except (RedisUnavailable, RedisRefused) as fault:
             log.warning("Stopping while Redis is away: %s", fault, extra={"event": "worker.cut_off"})
 
-    def _take(self) -> Claim | None:
+    def _take(self) -> Sequence[Claim]:
+        """The next jobs, those that are done acked; none when a stop or a while passed."""
         self._enter(SlotState.IDLE, LONGEST_TAKE)
         self._keeper.taking(True)
         try:
             if not self._lease.lives() and not self._patience.call(self._renew):
                 raise LeaseLost
             if self._stop:  # raised before the keeper could know that there is a take to end
-                return None
-            return self._patience.call(lambda: self._taker.take(self._lease))
+                return ()
+            most = 0 if self._config.queue.fetch == "brpop" else self._handful.most
+            if claims := self._claims.ack_and_take(most):
+                return claims
+            claim = self._patience.call(lambda: self._taker.take(self._lease))
+            return () if claim is None else (claim,)
         finally:
             self._keeper.taking(False)
 
-    def _work_off(self, claim: Claim) -> None:
-        if self._stop:
-            self._claims.give_back(claim)
-            return
-        self._enter(SlotState.SENDING, self._longest_step)
-        blocked = self._handler.work_off(claim)
-        self._slot.jobs += 1
-        self._worn_out = len(claim.raw) > LARGE_JOB
-        if blocked:
-            self._wait_for_the_route(blocked)
-        else:
+    def _work_off_held(self) -> None:
+        began, taken = self._clock.monotonic(), len(self._held)
+        while self._held and not self._stop:
+            self._enter(SlotState.SENDING, self._longest_step)
+            before, large = len(self._held), len(self._held[0].claim.raw) > LARGE_JOB
+            try:
+                blocked = self._handler.work_off(self._held)
+            except TooFewCopies:
+                self._let_go()
+                raise
+            self._slot.jobs += before - len(self._held)
+            self._worn_out = large
+            if blocked:
+                self._let_go()
+                self._wait_for_the_route(blocked)
+                return
             self._route.worked()
+            if self._clock.monotonic() - began > TOO_LONG:
+                break
+        if taken > len(self._held):
+            self._handful.took(taken - len(self._held), self._clock.monotonic() - began)
+        if self._held:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Ack what is done, give back what was not begun: the oldest last, so that it comes first again."""
+        self._claims.settle()
+        while self._held:
+            self._claims.give_back(self._held.pop().claim)
 
     def _wait_for_the_route(self, ended: Pass) -> None:
         pause = self._route.blocked(ended)
@@ -184,6 +190,7 @@ class Worker:
     def _rejoin(self) -> None:
         """This incarnation was declared dead: what it held is somebody else's; go on as another one."""
         lost = self._lease.incarnation
+        self._held.clear()
         log.warning("Lease lost, starting over as another incarnation", extra={"event": "lease.lost"})
         self._slot.tally.event(Event.LEASE_LOST)
         upkeep = Upkeep(self._client, self._keys, self._config, self._clock)
@@ -217,6 +224,8 @@ class Worker:
     def _part(self) -> None:
         """Leave in order; what does not work out the janitor does."""
         self._enter(SlotState.LEAVING, LONGEST_STEP)
+        with suppress(LeaseLost, RedisUnavailable, RedisRefused):
+            self._let_go()
         if self._kit.session:
             self._kit.session.close()
         self._kit.contacts.close()

@@ -78,9 +78,10 @@ def ack_before_mark() -> None:
 
     deliver = Handler._deliver
 
-    def acked_first(self: Any, claim: Any, *given: Any, **named: Any) -> str:
-        self._claims.ack(claim)
-        return deliver(self, claim, *given, **named)
+    def acked_first(self: Any, claims: Any, *given: Any, **named: Any) -> str:
+        for claim in claims:
+            self._claims.ack(claim)
+        return deliver(self, claims, *given, **named)
 
     Handler._deliver = acked_first  # type: ignore[method-assign]
 

@@ -8,18 +8,19 @@
 --      other write, so that the script passes when Redis is full.
 -- Up to the limit a worker buries such a job; past it no worker lived to do so.
 -- A BLMOVE of a host that vanished may bring a job to one dead hand after the other: those never saw it.
+-- Of several jobs in one hand only those that it had opened can be to blame.
 -- A ticket harms nobody and is worth a whole batch: its deaths are not counted.
 if redis.call('EXISTS', KEYS[1]) == 1 then return {-1, 0} end
-local returned = 0
+local returned, alone = 0, redis.call('LLEN', KEYS[2]) == 1
 for _ = 1, 50 do
   local raw = redis.call('RPOP', KEYS[2])
   if not raw then break end
   local jid = redis.sha1hex(raw)
   local deaths = 0
+  local opened = redis.call('HGET', KEYS[6], jid .. ':opened') == ARGV[1]
   if ARGV[2] == '0' then
-    redis.call('HDEL', KEYS[6], jid .. ':deaths')
-  elseif string.sub(raw, 1, #ARGV[4]) ~= ARGV[4]
-    and (ARGV[2] == '1' or redis.call('HGET', KEYS[6], jid .. ':opened') == ARGV[1]) then
+    if alone or opened then redis.call('HDEL', KEYS[6], jid .. ':deaths') end
+  elseif string.sub(raw, 1, #ARGV[4]) ~= ARGV[4] and (opened or (alone and ARGV[2] == '1')) then
     deaths = redis.call('HINCRBY', KEYS[6], jid .. ':deaths', 1)
   end
   if deaths > tonumber(ARGV[3]) + 2 then

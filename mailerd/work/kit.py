@@ -1,0 +1,30 @@
+"""
+The kit of a worker: what it works with and what can be made before the fork, for all of them.
+
+Nothing in it is connected. Made by ``wiring``, used by the worker.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mailerd.config import Config
+from mailerd.contacts import ContactSource, open_contacts
+from mailerd.transports import Session, open_transport
+from mailerd.work.letters import Letters
+
+
+@dataclass(frozen=True, slots=True)
+class Kit:
+    """``session`` has ``workers.connections``; there is none where the transport is ``none``."""
+
+    contacts: ContactSource
+    letters: Letters
+    session: Session | None
+
+    @classmethod
+    def of(cls, config: Config) -> Kit:
+        """The kit for this configuration. Raises ``ConfigurationError`` where a part of it cannot be made."""
+        transport = open_transport(config)
+        session = transport.session(config.workers.connections) if transport else None
+        return cls(open_contacts(config), Letters(config), session)
