@@ -687,7 +687,7 @@ def test_two_workers_on_two_overlapping_jobs_mail_everybody_once(office: Office)
     def work() -> None:
         man = office.hire()
         while (claim := man.hands.take()) is not None:
-            man.handler.work_off(claim)
+            man.works_off(claim)
 
     threads = [threading.Thread(target=work) for _ in range(3)]
     for thread in threads:

@@ -40,6 +40,7 @@ from mailerd.queue.scripts import run
 from mailerd.queue.upkeep import Blame, Upkeep
 from mailerd.transports.threads import Threads
 from mailerd.work.handler import Handler
+from mailerd.work.held import Held
 from mailerd.work.janitor import Janitor, Overview
 from mailerd.work.letters import Letters
 from rigs.ledger_bench import LedgerBench
@@ -190,9 +191,13 @@ class SteppedWorker:
 
     def _turn(self) -> None:
         try:
-            claim = self._take()
-            if claim is not None:
-                self._handler.work_off(claim)
+            held = deque(Held.of(claim, 2**20) for claim in self._take())
+            while held and not self.stop:
+                self._handler.work_off(held)
+            if self.stop:
+                self._claims.settle()
+            while held:
+                self._claims.give_back(held.pop().claim)
         except LeaseLost:
             lost = self._lease.incarnation
             upkeep = Upkeep(self.client, self._stage.bench.keys, self._stage.config, SystemClock())  # type: ignore[arg-type] # gated
@@ -205,7 +210,7 @@ class SteppedWorker:
         patience = self._patience = Patience(clock, self.hurry)
         self._lease = patience.call(lambda: register(client, keys, config.queue.lease, clock))  # type: ignore[arg-type] # gated
         self._slot.incarnation = self._lease.incarnation
-        claims = Claims(client, keys, self._lease, patience)  # type: ignore[arg-type] # a gated one
+        claims = self._claims = Claims(client, keys, self._lease, patience)  # type: ignore[arg-type] # a gated one
         ledger = Ledger(client, keys, self._lease.incarnation, config.queue.lease, patience)  # type: ignore[arg-type] # gated
         session = Threads([PostConversation(stage.post, lambda: self.turns)])
         stops = (self.stop, self.hurry)
@@ -214,8 +219,12 @@ class SteppedWorker:
             config, claims, ledger, delivery, stage.letters, self.stop, lambda: None, self._slot.tally
         )
 
-    def _take(self) -> Claim | None:
-        return self._patience.call(self._look_and_take)
+    def _take(self) -> Sequence[Claim]:
+        """Several, as a worker does whose jobs are quick; where there is none, as one that waits."""
+        if claims := self._claims.ack_and_take(3):
+            return claims
+        claim = self._patience.call(self._look_and_take)
+        return () if claim is None else (claim,)
 
     def _look_and_take(self) -> Claim | None:
         keys, incarnation = self._stage.bench.keys, self._lease.incarnation

@@ -8,6 +8,7 @@ the mail server and the contacts (``Post``). Whoever is killed leaves what a kil
 from __future__ import annotations
 
 import mmap
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -21,12 +22,14 @@ from mailerd.board.slot import slot_size
 from mailerd.clock import Stop
 from mailerd.config import Config
 from mailerd.contacts import Contact
-from mailerd.delivery import OUT_OF_ORDER, Delivery
+from mailerd.delivery import OUT_OF_ORDER, Delivery, Pass
 from mailerd.errors import ContactsUnavailable
 from mailerd.message import Message
 from mailerd.outcome import Kind, Outcome
+from mailerd.queue.claims import Claim
 from mailerd.transports.threads import Threads
 from mailerd.work.handler import Handler
+from mailerd.work.held import Held
 from mailerd.work.janitor import Janitor, Overview
 from mailerd.work.letters import Letters
 from rigs.ledger_bench import Hands, LedgerBench
@@ -99,8 +102,15 @@ class Man:
 
     def works(self) -> str:
         """Work off the next job; what blocks the route."""
-        ended = self.handler.work_off(self.hands.took())
+        ended = self.works_off(self.hands.took())
         return ended.reason if ended else ""
+
+    def works_off(self, *claims: Claim) -> Pass | None:
+        """Work off these jobs, as far as they go together, and ack what is done."""
+        held = deque(Held.of(claim, 32 * 2**20) for claim in claims)
+        ended = self.handler.work_off(held)
+        self.hands.claims.settle()
+        return ended
 
 
 class Office:

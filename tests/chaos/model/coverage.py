@@ -9,6 +9,7 @@ from chaos.model import lists, rows
 MODELLED: dict[str, Callable[..., object]] = {
     step.__name__.rstrip("_"): step
     for step in (
+        lists.ack_and_take,
         lists.bury,
         lists.draw,
         lists.finish,

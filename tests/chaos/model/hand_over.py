@@ -129,7 +129,7 @@ def bookings_of(world: World, contacts: tuple[int, ...], outcomes: str) -> list[
 
 def mark(world: World, n: int) -> str:
     me = world.workers[n]
-    rows.mark(world, n, bookings_of(world, me.group, me.doing), me.job)
+    rows.mark(world, n, bookings_of(world, me.group, me.doing), "" if me.bunch else me.job)
     world.worker(n, at="clear", ending=me.ending or ("give_back" if RELEASED in me.doing else ""))
     return f"mark {me.group}: {me.doing}"
 

@@ -38,6 +38,28 @@ def take(world: World, inc: int) -> str:
     return job
 
 
+def ack_and_take(world: World, inc: int, done: tuple[str, ...], most: int) -> tuple[str, tuple[str, ...]]:
+    """The answer and the jobs in hand."""
+    if refused(world, inc):
+        return "lost", ()
+    for job in done:
+        if job in world.incs[inc].hand:
+            world.inc(inc, hand=without(world.incs[inc].hand, job))
+            forget_job(world, job)
+    if world.incs[inc].hand or not most:
+        return "ok", world.incs[inc].hand
+    registered = sum(one.known == "w" for one in world.incs)
+    for n in range(max(1, min(most, len(world.queue) // max(1, registered)))):
+        if not world.queue or (n and not is_short(world.queue[0])) or not is_short(take(world, inc)):
+            break
+    return "ok", world.incs[inc].hand
+
+
+def is_short(payload: str) -> bool:
+    """Whether it may be taken with others: a producer's, which are all short here."""
+    return payload[:1] == "J"
+
+
 def end(world: World, inc: int, job: str) -> str:
     """What every script begins with that ends a claim: the lease and the receipt."""
     if refused(world, inc):
@@ -72,6 +94,7 @@ def give_back(world: World, inc: int, job: str) -> str:
     if (answer := end(world, inc, job)) == "ok":
         world.queue = (job, *world.queue)
         world.deaths = note(world.deaths, job, None)
+        world.opened = note(world.opened, job, None)
     return answer
 
 
@@ -82,6 +105,7 @@ def park(world: World, inc: int, job: str) -> str:
         else:
             world.queue = (job, *world.queue)
         world.deaths = note(world.deaths, job, None)
+        world.opened = note(world.opened, job, None)
     return answer
 
 
@@ -131,16 +155,18 @@ def reap(world: World, inc: int, *, counted: str) -> int:
     hand = world.incs[inc].hand
     for job in hand:
         if world.case.max_deaths and job != TICKET:
-            _count_death(world, inc, job, counted)
+            _count_death(world, inc, job, counted, alone=len(hand) == 1)
         world.queue = (job, *world.queue)
     world.inc(inc, hand=(), known="" if world.lacks("no linger") else "g")
     return len(hand)
 
 
-def _count_death(world: World, inc: int, job: str, counted: str) -> None:
+def _count_death(world: World, inc: int, job: str, counted: str, *, alone: bool) -> None:
+    opened = noted(world.opened, job) == inc or world.lacks("a death counts for all in hand")
     if counted == "no":
-        world.deaths = note(world.deaths, job, None)
-    elif counted == "died" or noted(world.opened, job) == inc:
+        if alone or opened:
+            world.deaths = note(world.deaths, job, None)
+    elif opened or (alone and counted == "died"):
         world.deaths = note(world.deaths, job, (noted(world.deaths, job) or 0) + 1)
 
 

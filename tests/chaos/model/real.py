@@ -74,18 +74,28 @@ class Real:
         claim = self._of(inc).take()
         return "" if claim is None else self._name(claim.raw)
 
+    def ack_and_take(self, inc: int, done: tuple[str, ...], most: int) -> tuple[str, tuple[str, ...]]:
+        claims = self._of(inc).claims
+        claims._done[:] = [self._claim(inc, payload) for payload in done]
+        return "ok", tuple(self._name(claim.raw) for claim in claims.ack_and_take(most))
+
     def draw(self, inc: int) -> tuple[str, str] | None:
         piece = self._of(inc).ledger.draw(Ticket("shop", "b1"))
         return ("ok", self._name(piece)) if piece else None
 
-    def open(self, inc: int, payload: str) -> str:
+    def open(self, inc: int, payload: str, further: tuple[str, ...] = ()) -> tuple[str, int]:
         raw = self._raw(payload)
         if payload[0] == "J":
-            opened = self._of(inc).ledger.open_job(parse_job(raw), job_id(raw), len(self._contacts(payload)))
+            opened = self._of(inc).ledger.open_job(
+                parse_job(raw),
+                job_id(raw),
+                len(self._contacts(payload)),
+                [job_id(self._raw(one)) for one in further],
+            )
         else:
             opened = self._of(inc).ledger.open_slice("shop", "b1", job_id(raw))
         assert isinstance(opened, OpenBatch)
-        return "ok"
+        return "ok", opened.jobs
 
     def admit(
         self, inc: int, payload: str, at: int, contacts: Contacts, size: int, *, hopeless: bool

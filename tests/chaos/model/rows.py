@@ -22,13 +22,19 @@ class Booking(NamedTuple):
     doubtful: bool = False
 
 
-def open_(world: World, inc: int, job: str) -> str:
-    """``lost`` or ``ok``; what else the script answers is read from the batch."""
+def open_(world: World, inc: int, job: str, further: tuple[str, ...] = ()) -> tuple[str, int]:
+    """``lost``, or ``ok`` and how many are open; what else the script answers is read from the batch."""
     if refused(world, inc):
-        return "lost"
+        return "lost", 0
+    jobs = [job]
+    for one in () if deaths_of(world, job) else further:
+        if deaths_of(world, one) and not world.lacks("suspects opened with others"):
+            break
+        jobs.append(one)
     if world.case.max_deaths:
-        world.opened = note(world.opened, job, inc)
-    return "ok"
+        for one in jobs:
+            world.opened = note(world.opened, one, inc)
+    return "ok", len(jobs)
 
 
 def admit(

@@ -36,6 +36,7 @@ class Case:
     rows_in_a_script: int = 1
     connections: int = 1
     workers: int = 2
+    most_in_hand: int = 1  # short jobs that a worker takes at once
     resend: bool = False
     max_deaths: int = 0  # 0: no poison
     faults: tuple[str, ...] = ()
@@ -48,6 +49,10 @@ class Case:
         if payload[0] == "J":
             return self.jobs[int(payload[1])]
         return tuple(map(int, payload[1:]))
+
+    def contacts_of_all(self, payloads: Sequence[str]) -> Contacts:
+        """Whom several payloads are for, each once."""
+        return tuple(dict.fromkeys(one for payload in payloads for one in self.contacts_of(payload)))
 
     def is_cut(self, payload: str) -> bool:
         """Whether a payload is a job that is longer than a slice."""
@@ -76,6 +81,9 @@ class Worker(NamedTuple):
     stop: bool = False
     more: bool = True  # there may be a job in its own hand
     job: str = ""
+    bunch: tuple[str, ...] = ()  # jobs that are worked off together with it
+    others: tuple[str, ...] = ()  # in hand, not begun
+    done: tuple[str, ...] = ()  # worked off, to be acked with the next take
     halted: str = ""  # the batch, when the job was opened
     poison: bool = False
     cursor: int = 0

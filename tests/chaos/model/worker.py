@@ -26,6 +26,8 @@ def register(world: World, n: int) -> str:
 
 def take(world: World, n: int) -> str:
     """Look into the own hand and take the next job, in one write."""
+    if world.case.most_in_hand > 1:
+        return _take_several(world, n)
     me, held = world.workers[n], world.incs[n].hand
     if me.stop:
         world.worker(n, at="leave")
@@ -39,6 +41,24 @@ def take(world: World, n: int) -> str:
         return ""
     world.worker(n, more=bool(held))
     return _got(world, n, held[0] if held and not world.lacks("client-side retries") else moved)
+
+
+def _take_several(world: World, n: int) -> str:
+    """Ack what is done and take several short jobs, in one script."""
+    me = world.workers[n]
+    if me.stop and not me.done:
+        world.worker(n, at="leave")
+        return "hears its stop"
+    if not me.sure:
+        return renew(world, n)
+    answer, jobs = lists.ack_and_take(world, n, me.done, 0 if me.stop else world.case.most_in_hand)
+    if answer == "lost":
+        return _lost(world, n, "ack_and_take")
+    world.worker(n, done=())
+    if me.stop or not jobs:
+        return f"ack: {me.done}" if me.done else ""
+    world.worker(n, others=jobs[1:])
+    return _got(world, n, jobs[0])
 
 
 def _got(world: World, n: int, job: str) -> str:
@@ -72,17 +92,50 @@ def open_(world: World, n: int) -> str:
     me, case = world.workers[n], world.case
     if me.stop:
         return _to(world, n, "give_back", "hears its stop")
-    if rows.open_(world, n, me.job) == "lost":
+    together = _together(world, n)
+    answer, jobs = rows.open_(world, n, me.job, together)
+    if answer == "lost":
         return _lost(world, n, "open")
-    poison = bool(case.max_deaths) and rows.deaths_of(world, me.job) >= case.max_deaths
-    world.worker(n, halted=world.halt, poison=poison)
-    if world.halt == "paused":
-        return _to(world, n, "park", "open: paused")
-    if me.job[0] == "J":
+    bunch = together[: jobs - 1]
+    deaths = rows.deaths_of(world, me.job)
+    poison = bool(case.max_deaths) and deaths >= case.max_deaths
+    world.worker(n, halted=world.halt, poison=poison, bunch=bunch, others=me.others[len(bunch) :])
+    words = f"open {' '.join(bunch)}: {world.halt or 'ok'}{', poison' if poison else ''}"
+    if deaths and me.done and not world.lacks("done ones beside a suspect"):
+        return _to(world, n, "settle", words)
+    return _opened(world, n, words)
+
+
+def _opened(world: World, n: int, words: str) -> str:
+    me = world.workers[n]
+    if me.halted == "paused":
+        world.worker(n, at="park")
+    elif me.job[0] == "J":
         world.worker(n, at="admit")
     else:
         _deliver(world, n)
-    return f"open: {world.halt or 'ok'}{', poison' if poison else ''}"
+    return words
+
+
+def _together(world: World, n: int) -> tuple[str, ...]:
+    """The jobs behind the one in hand that are worked off with it: a slice in all."""
+    me, case = world.workers[n], world.case
+    recipients, taken = len(case.contacts_of(me.job)), 0
+    for one in me.others if me.job[0] == "J" else ():
+        recipients += len(case.contacts_of(one))
+        if recipients > case.slice or one[0] != "J":
+            break
+        taken += 1
+    return me.others[:taken]
+
+
+def settle(world: World, n: int) -> str:
+    """Ack what is done before a job during which somebody has died is worked off."""
+    answer, _ = lists.ack_and_take(world, n, world.workers[n].done, 0)
+    if answer == "lost":
+        return _lost(world, n, "ack_and_take")
+    world.worker(n, done=())
+    return _opened(world, n, "ack what is done")
 
 
 def admit(world: World, n: int) -> str:
@@ -99,6 +152,8 @@ def admit(world: World, n: int) -> str:
         return _lost(world, n, "admit")
     cursor = number if answer == "moved" else me.cursor + len(piece)
     added = me.added or (answer == "ok" and number > 0)
+    for one in me.bunch:
+        rows.admit(world, n, one, 0, case.contacts_of(one), 0, hopeless=False)
     world.worker(n, cursor=cursor, added=added)
     if not cut:
         _deliver(world, n)
@@ -119,19 +174,24 @@ def _deliver(world: World, n: int) -> None:
     elif me.poison:
         world.worker(n, at="give_up")
     else:
-        world.worker(n, at="group", rest=world.case.contacts_of(me.job))
+        world.worker(n, at="group", rest=_everybody(world, n))
+
+
+def _everybody(world: World, n: int) -> tuple[int, ...]:
+    me = world.workers[n]
+    return world.case.contacts_of_all((me.job, *me.bunch))
 
 
 def close(world: World, n: int) -> str:
     """End a job of a cancelled batch: whom a dead worker had in hand becomes unknown here."""
-    contacts = world.case.contacts_of(world.workers[n].job)
+    contacts = _everybody(world, n)
     rows.mark(world, n, [Booking(one, RELEASED) for one in contacts])
     world.worker(n, busy=())
     return _to(world, n, "finish", f"mark {contacts}: withheld, since cancelled")
 
 
 def give_up(world: World, n: int) -> str:
-    contacts = world.case.contacts_of(world.workers[n].job)
+    contacts = _everybody(world, n)
     rows.mark(world, n, [Booking(one, "f") for one in contacts])
     return _to(world, n, "bury", f"mark {contacts}: failed, since poison")
 
@@ -139,7 +199,16 @@ def give_up(world: World, n: int) -> str:
 def finish(world: World, n: int) -> str:
     me = world.workers[n]
     rest = payload_of("S", me.busy)
-    return _ended(world, n, "finish", lists.finish(world, n, me.job, rest))
+    if world.case.most_in_hand == 1:
+        return _ended(world, n, "finish", lists.finish(world, n, me.job, rest))
+    if rest:
+        answer = lists.finish(world, n, me.job, rest)
+        if answer == "lost":
+            return _lost(world, n, "finish")
+    done = me.bunch if rest else (me.job, *me.bunch)
+    world.worker(n, done=(*me.done, *done), bunch=())
+    _free(world, n)
+    return f"done: {' '.join(done)}"
 
 
 def give_back(world: World, n: int) -> str:
@@ -157,6 +226,7 @@ def bury(world: World, n: int) -> str:
 def rejoin(world: World, n: int) -> str:
     """Return what the lost incarnation held; then become another one."""
     lists.reap(world, n, counted="no")
+    world.worker(n, bunch=(), others=(), done=())
     _free(world, n)
     return _to(world, n, "register", "reap: its own lost incarnation")
 
@@ -179,15 +249,21 @@ def _lost(world: World, n: int, words: str) -> str:
 def _ended(world: World, n: int, words: str, answer: str) -> str:
     if answer == "lost":
         return _lost(world, n, words)
-    words = f"{words} {world.workers[n].job}: {answer}"
-    _free(world, n)
-    return words
+    me = world.workers[n]
+    if me.bunch:
+        world.worker(n, job=me.bunch[0], bunch=me.bunch[1:])
+    else:
+        _free(world, n)
+    return f"{words} {me.job}: {answer}"
 
 
 def _free(world: World, n: int) -> None:
     world.worker(
         n, at="take", job="", halted="", poison=False, cursor=0, added=False, rest=(), busy=(), group=()
     )
+    if others := world.workers[n].others:
+        world.worker(n, others=others[1:])
+        _got(world, n, others[0])
 
 
 STEPS: dict[str, Step] = {
@@ -195,6 +271,7 @@ STEPS: dict[str, Step] = {
     "take": take,
     "draw": draw,
     "open": open_,
+    "settle": settle,
     "admit": admit,
     "group": hand_over.group,
     "claim": hand_over.claim,
