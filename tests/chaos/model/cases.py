@@ -16,14 +16,13 @@ ANSWERS = ("unanswered", "deferred", "failed", "blocked")
 LIVE = ("stall", "stop", "lose")
 ALL = DEATHS + ANSWERS + LIVE
 PAUSE = ("pause", "resume")
+POISON_OVER = ("reopen", "revive")
 
 # Two short jobs in one hand: worked off together where a slice has room for both, else one after the other.
 TWO_IN_HAND = Case("two in hand", ((0,), (0,)), most_in_hand=2, max_deaths=9)
 
 QUICK = (
-    Case(
-        "two in hand, a cancelling", ((0,), (1,)), most_in_hand=2, slice=2, most_faults=0, words=("cancel",)
-    ),
+    replace(TWO_IN_HAND, name="two in hand, a cancelling", slice=2, most_faults=0, words=("cancel",)),
     Case("a lost answer", faults=("lose",)),
     Case("a cancelling", most_faults=0, words=("cancel",)),
     Case("a pause", most_faults=0, words=PAUSE, resend=True),
@@ -37,14 +36,9 @@ _HOLD = (
     Case("a fault and a pause", ALONE, faults=("stall", "stop"), words=PAUSE),
     Case("a lost answer, a pause and a cancelling", ALONE, faults=("lose",), words=(*PAUSE, "cancel")),
     Case("poison and its revival", ALONE, max_deaths=1, faults=("crash",), words=("reopen", "revive")),
-    replace(TWO_IN_HAND, name="two in hand, a fault", faults=ALL),
     replace(TWO_IN_HAND, name="two together, a fault", slice=2, faults=ALL),
-    replace(
-        TWO_IN_HAND, name="two together, two deaths", slice=2, workers=1, faults=("crash",), most_faults=2
-    ),
-    replace(
-        TWO_IN_HAND, name="two in hand, poison", max_deaths=1, faults=("crash",), words=("reopen", "revive")
-    ),
+    replace(TWO_IN_HAND, name="two in hand, two deaths", workers=1, faults=("crash",), most_faults=2),
+    replace(TWO_IN_HAND, name="two in hand, poison", max_deaths=1, faults=("crash",), words=POISON_OVER),
     Case("refused and tried again", faults=("failed",), words=("retry",)),
 )
 _RESEND = (

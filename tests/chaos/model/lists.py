@@ -42,17 +42,18 @@ def ack_and_take(world: World, inc: int, done: tuple[str, ...], most: int) -> tu
     """The answer and the jobs in hand."""
     if refused(world, inc):
         return "lost", ()
-    for job in done:
+    for job in world.incs[inc].hand if world.lacks("acked without being done") else done:
         if job in world.incs[inc].hand:
             world.inc(inc, hand=without(world.incs[inc].hand, job))
             forget_job(world, job)
-    if world.incs[inc].hand or not most:
+    if not most or (world.incs[inc].hand and not world.lacks("more taken than is in hand")):
         return "ok", world.incs[inc].hand
     registered = sum(one.known == "w" for one in world.incs)
     for n in range(max(1, min(most, len(world.queue) // max(1, registered)))):
         if not world.queue or (n and not is_short(world.queue[0])) or not is_short(take(world, inc)):
             break
-    return "ok", world.incs[inc].hand
+    hand = world.incs[inc].hand
+    return "ok", hand[-1:] if world.lacks("more taken than is in hand") else hand
 
 
 def is_short(payload: str) -> bool:
@@ -162,7 +163,7 @@ def reap(world: World, inc: int, *, counted: str) -> int:
 
 
 def _count_death(world: World, inc: int, job: str, counted: str, *, alone: bool) -> None:
-    opened = noted(world.opened, job) == inc or world.lacks("a death counts for all in hand")
+    opened = noted(world.opened, job) == inc
     if counted == "no":
         if alone or opened:
             world.deaths = note(world.deaths, job, None)

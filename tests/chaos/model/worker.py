@@ -101,7 +101,7 @@ def open_(world: World, n: int) -> str:
     poison = bool(case.max_deaths) and deaths >= case.max_deaths
     world.worker(n, halted=world.halt, poison=poison, bunch=bunch, others=me.others[len(bunch) :])
     words = f"open {' '.join(bunch)}: {world.halt or 'ok'}{', poison' if poison else ''}"
-    if deaths and me.done and not world.lacks("done ones beside a suspect"):
+    if deaths and me.done:
         return _to(world, n, "settle", words)
     return _opened(world, n, words)
 
