@@ -48,12 +48,12 @@ def ack_and_take(world: World, inc: int, done: tuple[str, ...], most: int) -> tu
             forget_job(world, job)
     if not most or (world.incs[inc].hand and not world.lacks("more taken than is in hand")):
         return "ok", world.incs[inc].hand
+    before = len(world.incs[inc].hand)
     registered = sum(one.known == "w" for one in world.incs)
     for n in range(max(1, min(most, len(world.queue) // max(1, registered)))):
         if not world.queue or (n and not is_short(world.queue[0])) or not is_short(take(world, inc)):
             break
-    hand = world.incs[inc].hand
-    return "ok", hand[-1:] if world.lacks("more taken than is in hand") else hand
+    return "ok", world.incs[inc].hand[before:]
 
 
 def is_short(payload: str) -> bool:

@@ -58,9 +58,9 @@ PLANTED = [
     # A claim is parked though the batch was resumed meanwhile.
     Planted("parked without a second look", _case(most=0, words=("pause", "resume")), "in no job"),
     # The script that takes acks whatever is in the own hand.
-    Planted("acked without being done", _case("lose", jobs=((0,), (1,)), most_in_hand=2), "in no job"),
+    Planted("acked without being done", _case("lose", jobs=((0,), (1,)), most_in_hand=2), "not admitted"),
     # It does not look into the own hand before it takes.
-    Planted("more taken than is in hand", _case("lose", jobs=((0,), (1,)), most_in_hand=2), "nothing more"),
+    Planted("more taken than is in hand", _case("lose", jobs=((0,), (1,)), most_in_hand=2), "not admitted"),
     # What a worker tells is booked whoever has the recipient now.
     Planted(
         "mark does not ask whose row it is",
