@@ -17,6 +17,8 @@ from rigs.waiting import wait_until
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(900)]
 
+CONNECTIONS = 4  # of each worker
+
 # Even root of the container may not, so that the probe cannot show it both ways.
 NOT_EVEN_ROOT = {
     "load a module",
@@ -57,17 +59,19 @@ def test_forbidden_acts_fail(service: Service) -> None:
     assert {act: outcome for act, outcome in inside.items() if outcome == "done"} == {}
 
 
-def test_the_limits_are_in_force(service: Service, sections: Sections) -> None:
-    """Systemd has the unit's limits, each process has its own, and at work they are far off."""
+def test_the_limits_are_in_force(service: Service, sections: Sections, sink: Sink) -> None:
+    """Systemd has the unit's limits, each process has its own, and a worker at work has few threads."""
     service.start()
+    sink.behave(delay=0.5)
+    service.post("spring", [f"user{n}" for n in range(1, 21)])
+    wait_until(lambda: len(sink.open()) >= CONNECTIONS)
 
-    limits = {"OOMPolicy": "continue", "TasksMax": "256", "LimitNOFILE": "8192", "UMask": "0077"}
+    limits = {"OOMPolicy": "continue", "TasksMax": "4096", "LimitNOFILE": "8192", "UMask": "0077"}
     assert {name: service.show(name) for name in limits} == limits
-    pids = service.processes()
-    for pid in pids:
+    for pid in service.processes():
         assert re.search(r"Max open files +8192 +8192 ", Path(f"/proc/{pid}/limits").read_text())
-    tasks = sum(len(list(Path(f"/proc/{pid}/task").iterdir())) for pid in pids)
-    assert tasks < int(limits["TasksMax"]) / 4
+    threads = [len(list(Path(f"/proc/{pid}/task").iterdir())) for pid in service.workers]
+    assert max(threads) <= 1 + CONNECTIONS + 2
 
 
 _KILLED, _DUMPED = "2", "3"  # waitid's CLD_KILLED and CLD_DUMPED
