@@ -39,6 +39,11 @@ _DONE = {
     Resolution.RESEND: "queued to be sent again",
 }
 
+_NEXT = (
+    "Next: look for the message ids in the mail server's log, then mailerd unknown resolve BATCH CONTACT..., "
+    "see mailerd help unknown"
+)
+
 _client = click.option("--client", "client_id", metavar="ID", help="The client whose batch it is.")
 
 
@@ -70,7 +75,9 @@ def list_(batch_id: str | None, client_id: str | None, *, as_json: bool) -> None
         if first is None:
             click.echo("No recipient of unknown outcome.")
             return
-        show_table(["client", "batch", "contact", "since"], map(_row, chain([first], recipients)))
+        head = ["client", "batch", "contact", "since", "message id"]
+        show_table(head, map(_row, chain([first], recipients)))
+        click.echo(_NEXT)
 
 
 @unknown.command()
@@ -144,13 +151,15 @@ def _report(batch: BatchView, how: Resolution, settled: int, *, as_json: bool) -
 
 
 def _row(recipient: UnknownRecipient) -> tuple[str, ...]:
-    return recipient.client_id, recipient.batch_id, recipient.contact_id, when(recipient.since)
+    whose = (recipient.client_id, recipient.batch_id, recipient.contact_id)
+    return (*whose, when(recipient.since), recipient.message_id or "")
 
 
-def _as_json(recipient: UnknownRecipient) -> Mapping[str, str]:
+def _as_json(recipient: UnknownRecipient) -> Mapping[str, str | None]:
     return {
         "client_id": recipient.client_id,
         "batch_id": recipient.batch_id,
         "contact_id": recipient.contact_id,
         "since": rfc_3339(recipient.since),
+        "message_id": recipient.message_id,
     }

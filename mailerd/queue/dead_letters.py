@@ -112,7 +112,7 @@ class Unknowns:
             client, _, batch = tag.partition("/")
             if client_id in (None, client):
                 for row in self._batches.recipients(client, batch, State.UNKNOWN):
-                    yield UnknownRecipient(client, batch, row.contact_id, row.time)
+                    yield UnknownRecipient(client, batch, row.contact_id, row.time, row.message_id)
 
     def _places(self) -> Iterator[tuple[str, int]]:
         """The batches that have any, the newest first, and how many each."""

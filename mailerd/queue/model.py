@@ -150,12 +150,13 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class UnknownRecipient:
-    """A recipient whose mail was handed over and whose answer is lost."""
+    """A recipient whose mail was handed over and whose answer is lost; ``message_id`` as mailerd wrote it."""
 
     client_id: str
     batch_id: str
     contact_id: str
     since: float
+    message_id: str | None
 
 
 class Resolution(StrEnum):

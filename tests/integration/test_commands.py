@@ -17,6 +17,7 @@ import pytest
 
 from mailerd import embedded
 from mailerd.cli import run
+from mailerd.message import message_id
 from mailerd.outcome import Kind
 from mailerd.queue.keys import Batch
 from rigs.ledger_bench import Hands, LedgerBench, booking, contacts, job
@@ -592,7 +593,19 @@ def test_unknown_list(mailerd: Mailerd, bench: LedgerBench) -> None:
     assert batches() == {"b1", "b2", "b3"}
     assert batches("b2") == {"b2"}
     assert batches("--client", "club") == {"b3"}
-    assert mailerd("unknown", "list", "b2").out.splitlines()[1].split()[:3] == ["shop", "b2", "c2"]
+    said = mailerd("unknown", "list", "b2").out
+    assert said.splitlines()[1].split()[:3] == ["shop", "b2", "c2"]
+    assert said.splitlines()[-1].startswith("Next: look for the message ids in the mail server's log")
+
+
+def test_unknown_list_names_what_to_look_for(mailerd: Mailerd, bench: LedgerBench) -> None:
+    """The Message-ID stands beside each, as the mail server's log has it."""
+    half_sent(bench, "b1", "shop")
+    bench.client.hset(bench.keys.batch("shop/b1"), "domain", "example.com")
+    wanted = message_id("shop", "b1", "c2", "example.com")
+
+    assert [one["message_id"] for one in mailerd("unknown", "list", "--json").json] == [wanted]
+    assert wanted in mailerd("unknown", "list").out
 
 
 @pytest.mark.parametrize(("how", "state"), [("sent", "sent"), ("failed", "failed"), ("resend", "queued")])
