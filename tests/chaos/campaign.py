@@ -135,7 +135,7 @@ class Campaign:
             dict(self._ledger()),
             self._fleet.sink.mails(),
             sorted(hand_overs, key=lambda one: one.begun),
-            stage.cuts + stage.failovers,
+            stage.cuts,
             resend,
             stage.pauses if resend else [],
             told.lost,

@@ -64,8 +64,6 @@ class Rounds:
         window = Cut("", began, time.monotonic() + LEASE + 2)
         if names & LAPSING:
             self._stage.pauses.append(window)
-        if names & set(schedule.OF_SENTINELS):
-            self._stage.failovers.append(window)
         self._await_flow(faults)
 
     def _play_one(self, fault: schedule.Fault) -> None:

@@ -33,7 +33,6 @@ class Stage:
     producers: Producers
     cuts: list[Cut] = field(default_factory=list)
     pauses: list[Cut] = field(default_factory=list)  # where leases may lapse, and "resend" sends again
-    failovers: list[Cut] = field(default_factory=list)  # what was booked then may go down with the old master
     worker_kills: list[tuple[float, frozenset[int]]] = field(default_factory=list)
     cancelled: set[str] = field(default_factory=set)
     paused: dict[str, float] = field(default_factory=dict)  # when

@@ -4,12 +4,14 @@ What may go wrong, besides a lost answer (``moves``) and what the mail server sa
 crash: a worker is killed, its board is settled. vanish: its host is gone for good, and the board with it.
 stall: it, or its keeper, is held up until its lease may lapse; it goes on. late: its connection breaks and
 its BLMOVE stays parked in the server. stop: it is told to leave. janitor: it dies while it settles a board.
+lag: replication is held up, and a failover follows (``failover``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from chaos.model import failover
 from chaos.model.names import bury_process
 from chaos.model.state import World
 
@@ -36,6 +38,8 @@ def faults(world: World) -> Iterator[Fault]:
         ):
             if possible and name in world.case.faults:
                 yield f"worker {n}: {words}", "fault", _counted(do, n)
+    if "lag" in world.case.faults and failover.may_lag(world):
+        yield "replication lags", "fault", _lag
     for index, one in enumerate(world.remains):
         if one.stage and "janitor" in world.case.faults:
             yield "janitor: is killed", "fault", _counted(_begin_again, index)
@@ -47,6 +51,11 @@ def _counted(do: Callable[[World, int], None], number: int) -> Callable[[World],
         world.faults -= 1
 
     return fault
+
+
+def _lag(world: World) -> None:
+    failover.lag(world)
+    world.faults -= 1
 
 
 def _crash(world: World, n: int) -> None:

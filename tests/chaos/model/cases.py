@@ -39,6 +39,7 @@ _HOLD = (
     replace(TWO_IN_HAND, name="two together, a fault", slice=2, faults=ALL),
     replace(TWO_IN_HAND, name="two in hand, two deaths", workers=1, faults=("crash",), most_faults=2),
     replace(TWO_IN_HAND, name="two in hand, poison", max_deaths=1, faults=("crash",), words=POISON_OVER),
+    Case("a failover and an answer", ((0,),), faults=("lag", "unanswered", "deferred"), most_faults=2),
     Case("refused and tried again", faults=("failed",), words=("retry",)),
 )
 _RESEND = (

@@ -52,7 +52,7 @@ def walk(case: Case, bench: LedgerBench, seed: int, steps: int, calls: Calls) ->
         if not possible or len(world.incs) > MOST_INCARNATIONS:
             break
         words, _, do = chance.choices(possible, [WEIGHTS[kind] for _, kind, _ in possible])[0]
-        before, world = world, world.copy()
+        before, world = world, world.again()
         calls.made.clear()
         said = do(world)
         trace.append(f"{words} {said or ''}")
@@ -95,5 +95,6 @@ def expected(world: World) -> dict[str, Any]:
         "rows": world.rows,
         "cursors": world.cursors,
         "deaths": dict(world.deaths),
+        "arrivals": world.arrivals,
         "incs": [(inc.lives, inc.known, inc.hand) for inc in world.incs],
     }

@@ -25,9 +25,11 @@ MODELLED: dict[str, Callable[..., object]] = {
         lists.unpark,
         rows.act,
         rows.admit,
+        rows.arrive,
         rows.claim,
         rows.mark,
         rows.open_,
+        rows.replay,
         rows.resolve,
         rows.sweep,
     )
@@ -36,12 +38,10 @@ MODELLED: dict[str, Callable[..., object]] = {
 NOT_MODELLED = {
     "alert": "touches what the log says, and no mail (test_alerts)",
     "alert_over": "the same",
-    "arrive": "belongs to failovers: a Redis that forgets is another protocol (chaos runs, test_eras)",
     "enqueue": "its repeat is known by the request's token, whatever came in between (test_enqueue)",
     "enqueue_all": "the same for several batches (test_bulk_and_pages)",
     "figures": "reads",
     "forget": "touches only what ended weeks ago",
     "pin": "touches the template alone",
     "record": "literal BRPOP is exempt from the promise between pop and record",
-    "replay": "belongs to failovers, as arrive",
 }

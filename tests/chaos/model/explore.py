@@ -109,7 +109,7 @@ class _Search:
         world = World(self._case, first_moment(self._case))
         for number in reversed(way[:-1]):
             for words, _, after in steps(world):
-                if hash(canonical(after.copy())) == self._hashes[number]:
+                if hash(canonical(after.again())) == self._hashes[number]:
                     yield words
                     world = after
                     break

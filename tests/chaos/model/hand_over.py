@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from chaos.model import lists, rows
+from chaos.model import failover, lists, rows
 from chaos.model.rows import Booking
 from chaos.model.state import World
 
@@ -35,8 +35,11 @@ def claim(world: World, n: int) -> str:
     me = world.workers[n]
     answer, answers = rows.claim(world, n, me.group, retry=me.job[0] == "R")
     if answer == "lost":
-        world.worker(n, at="release")
+        world.worker(n, at="release", ending="rejoin")
         return "claim: lost"
+    if answer == "ok" and world.copy and not world.lacks("copies waited for"):
+        world.worker(n, at="release", ending="give_back")
+        return f"claim {me.group}: too few copies"
     if answer != "ok":
         # They may be claimed, by a try whose answer was lost.
         at = "clear" if world.lacks("released when halted") else "mark"
@@ -57,9 +60,10 @@ def note_late(world: World, n: int) -> str:
 
 
 def release(world: World, n: int) -> str:
-    """The lease was lost at the claim: they may be claimed, and nobody was handed over."""
+    """The lease was lost at the claim, or copies are missing: they may be claimed, nobody was handed over."""
+    failover.remember(world, n, world.workers[n].group, RELEASED * len(world.workers[n].group))
     rows.mark(world, n, [Booking(one, RELEASED) for one in world.workers[n].group])
-    world.worker(n, at="clear", ending="rejoin")
+    world.worker(n, at="clear")
     return "mark: the group released"
 
 
@@ -111,7 +115,12 @@ def _noted(n: int, index: int) -> Callable[[World], None]:
         me = world.workers[n]
         board = _with(me.board, index, me.doing[index])
         over = all(said in ("-", on) for said, on in zip(me.doing, board, strict=True))
+        if me.doing[index] in "df":
+            contact = me.group[index]
+            world.begun = (*world.begun[:contact], False, *world.begun[contact + 1 :])
         world.worker(n, board=board, at="mark" if over else "hand")
+        if over:
+            failover.remember(world, n, me.group, me.doing)
 
     return noted
 
@@ -145,6 +154,7 @@ def clear(world: World, n: int) -> str:
         ending="",
         rest=() if me.ending else me.rest,
     )
+    failover.forget(world, n)
     return "board: the group is cleared"
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from chaos.model import hand_over, lists, rows, worker
+from chaos.model import failover, hand_over, lists, rows, worker
 from chaos.model.adversary import faults
 from chaos.model.janitor import chores
 from chaos.model.names import canonical
@@ -33,7 +33,7 @@ def moves(case: Case, moment: Moment) -> Iterator[Move]:
 def steps(before: World) -> Iterator[tuple[str, str, World]]:
     """The moves from there, in which everybody keeps the name."""
     for words, kind, do in offers(before):
-        after = before.copy()
+        after = before.again()
         said = do(after)
         if said is None or said:
             _hurry(after)
@@ -50,7 +50,9 @@ def offers(world: World) -> Iterator[Offer]:
         yield from _of_worker(world, n)
     yield from chores(world)
     yield from _operator(world)
-    if world.coming:
+    if world.copy:
+        yield "failover:", "work", failover.fail_over
+    elif world.coming:
         yield f"a producer pushes {world.coming[0]}", "work", _push
     if world.faults:
         yield from faults(world)
@@ -64,11 +66,13 @@ def _of_worker(world: World, n: int) -> Iterator[Offer]:
                 yield f"{name} {words}", "work", do  # type: ignore[misc]
             elif world.faults and fault in world.case.faults:
                 yield f"{name} {words}", "fault", _counted(do)
-    else:
+    elif me.met or me.at in worker.ON_THE_BOARD:
         yield name, "work", lambda after: worker.STEPS[me.at](after, n)
         if world.faults and me.at in worker.REPEATED and "lose" in world.case.faults:
             yield f"{name} (its answer is lost)", "fault", lambda after: _unheard(after, n)
-    if not me.sure and me.at not in ("take", "register"):
+    if not me.met and me.at not in (*worker.ON_THE_BOARD, "hand"):
+        yield name, "work", lambda after: failover.meet(after, n)
+    elif me.met and not me.sure and me.at not in ("take", "register"):
         yield name, "work", lambda after: worker.renew(after, n)
 
 
@@ -131,7 +135,7 @@ def _hurry(world: World) -> None:
     That is what only writes to a board, which nobody will read, and under a sure lease also a hand-over and
     what concerns the own hand alone.
     """
-    if world.faults:
+    if world.faults or world.copy or not all(me.met for me in world.workers):
         return
     for n in range(world.case.workers):
         while _hurried(world, n, world.workers[n]):

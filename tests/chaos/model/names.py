@@ -34,6 +34,8 @@ def retire(world: World, number: int) -> int | None:
 
 def canonical(world: World) -> Moment:
     """The moment, the same for all that differ only in which worker is which, or in who is over."""
+    if world.copy:  # it has the names of before
+        return freeze(world)
     if len(world.incs) > world.case.workers:
         _forget_the_dead(world)
     if world.case.workers == 2 and _rank(world, 0) > _rank(world, 1):
@@ -50,7 +52,8 @@ def _rank(world: World, number: int) -> tuple[Worker, Incarnation, list[bool]]:
 
 def _forget_the_dead(world: World) -> None:
     named = Counter(row[1] for row in world.rows if len(row) == 2)
-    unsettled = {one.inc for one in world.remains}
+    unsettled = {one.inc for one in world.remains} | set(world.arrivals)
+    unsettled |= {word[0] for me in world.workers for words in (me.ring, *me.heard) for word in words}
     names, kept = {}, list(world.incs[: world.case.workers])
     for number in range(world.case.workers, len(world.incs)):
         one = world.incs[number]

@@ -33,6 +33,8 @@ def _case(*faults: str, most: int = 1, **more: Any) -> Case:
 # One recipient in both jobs, nothing is cut: where more would only take longer.
 ALONE = ((0,), (0,))
 
+FORGOTTEN = _case("lag", "deferred", most=2, jobs=ALONE[:1])
+
 
 PLANTED = [
     # A lapsed lease stops nobody, and no receipt is asked for.
@@ -93,6 +95,14 @@ PLANTED = [
     Planted("group noted after the claim", _case("crash", jobs=ALONE), "hand-over had not begun"),
     # The board tells of a hand-over only once it is over.
     Planted("hand-over noted after DATA", _case("crash", jobs=ALONE), "has the mail and counts as q"),
+    # After a failover a worker's own word that somebody has no mail does not help whom others took over.
+    Planted("taken back from the unknown", FORGOTTEN, "hand-over had not begun"),
+    # Such a one is queued, and its job may be over.
+    Planted("taken back without a small job", FORGOTTEN, "in no job that anybody will come to"),
+    # Whom another read to be in hand is told to be so although its worker has told all since.
+    Planted("in hand though all is told", FORGOTTEN, "hand-over had not begun"),
+    # Nobody waits until a claim has its copy.
+    Planted("copies waited for", _case("lag", jobs=ALONE[:1]), "was mailed 2 times"),
     # A lapsed lease is renewed, though others may have taken over.
     Planted("a lapsed lease revived", _case("stall", jobs=ALONE), "its worker lives or has said so"),
 ]

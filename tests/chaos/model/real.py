@@ -13,13 +13,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from chaos.model.rows import Booking
-from chaos.model.state import TICKET, Case, Contacts, Incarnation, World
+from chaos.model.state import TICKET, Case, Contacts, Incarnation, Word, World
+from mailerd.board import Answered
 from mailerd.job import parse_job
 from mailerd.outcome import Kind
 from mailerd.queue.actions import Actions
 from mailerd.queue.answers import Halt, OpenBatch
 from mailerd.queue.claims import Claim
 from mailerd.queue.dead_letters import resolve
+from mailerd.queue.eras import arrive, replay
 from mailerd.queue.keys import Batch
 from mailerd.queue.lease import leave
 from mailerd.queue.model import Action
@@ -29,6 +31,7 @@ from mailerd.queue.upkeep import Blame
 from rigs.ledger_bench import REASON, Hands, LedgerBench, booking, job
 
 BATCH = Batch("shop", "b1", 0)
+ERA = "the copy's"
 KINDS = {"s": Kind.SENT, "u": Kind.UNKNOWN, "d": Kind.DEFERRED, "f": Kind.FAILED, "q": Kind.WITHHELD}
 STATES = {
     "q": "queued",
@@ -53,6 +56,7 @@ class Real:
     def __init__(self, case: Case, bench: LedgerBench) -> None:
         self._case, self._bench = case, bench
         self._client, self._keys = bench.client, bench.keys
+        self._copied: dict[bytes, bytes] = {}
         self._hands: list[Hands | None] = [None] * case.workers
         first = job(names_of(case.jobs[0]))
         bench.enqueuer().enqueue(first, "request")
@@ -153,6 +157,17 @@ class Real:
     def sweep(self, word: str) -> None:
         self._bench.upkeep._sweep_rows(word, BATCH.tag)
 
+    def replay(self, words: Sequence[Word]) -> int:
+        kinds = {"s": Kind.SENT, "u": Kind.UNKNOWN, "r": Kind.WITHHELD, "c": None}
+        told = [
+            Answered(1e10, self._of(inc).incarnation, "shop", "b1", ((f"c{contact}", kinds[letter]),))
+            for inc, contact, letter in words
+        ]
+        return replay(self._client, self._keys, told, ERA)
+
+    def arrive(self, inc: int) -> None:
+        arrive(self._client, self._keys, self._of(inc).incarnation, ERA)
+
     def act(self, word: str) -> str:
         return str(Actions(self._client, self._keys).act(Action(word), "shop", "b1"))
 
@@ -176,6 +191,13 @@ class Real:
         for hands, inc in zip(self._hands, after.incs, strict=True):
             if hands is not None and not inc.lives:
                 hands.die()
+        if after.copy and not before.copy:
+            self._copied = {key: self._client.dump(key) for key in self._client.scan_iter()}
+        if after.copy is None and before.copy:
+            self._client.flushall()
+            for key, dumped in self._copied.items():
+                lease = key.decode().startswith(self._keys.lease_prefix)
+                self._client.restore(key, 60_000 if lease else 0, dumped)
         if len(after.coming) < len(before.coming):
             self._bench.push(self._raw(before.coming[0]))
         if len(after.sweeps) < len(before.sweeps):
@@ -203,6 +225,7 @@ class Real:
             "cursors": tuple(self._noted(raw, "cursor") for raw in self._raws),
             "deaths": self._deaths(),
             "incs": [self._inc(hands) for hands in self._hands],
+            "arrivals": self._arrivals(),
         }
 
     def _of(self, inc: int) -> Hands:
@@ -243,12 +266,17 @@ class Real:
         names = [hands.incarnation if hands else "" for hands in self._hands]
         return value[0] + (str(names.index(whose)) if whose else "")
 
+    def _arrivals(self) -> tuple[int, ...]:
+        names = [hands.incarnation if hands else "" for hands in self._hands]
+        return tuple(sorted(names.index(name.decode()) for name in self._client.hkeys(self._keys.arrivals)))
+
     def _noted(self, raw: bytes, what: str) -> int:
         return int(self._client.hget(self._keys.jobs, f"{job_id(raw)}:{what}") or 0)
 
     def _deaths(self) -> dict[str, int]:
         noted = {
-            payload: self._noted(self._raw(payload), "deaths") for payload in ("J0", "J1", "S0", "S1", "R0")
+            payload: self._noted(self._raw(payload), "deaths")
+            for payload in (*map("J{}".format, range(len(self._raws))), "S0", "S1", "R0")
         }
         return {payload: deaths for payload, deaths in noted.items() if deaths and self._case.max_deaths}
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from chaos.model.lists import put_aside, refused
-from chaos.model.state import FORGOTTEN, LETTERS, TICKET, Contacts, World, note, noted, payload_of, put
+from chaos.model.state import FORGOTTEN, LETTERS, TICKET, Contacts, Word, World, note, noted, payload_of, put
 
 
 class Booking(NamedTuple):
@@ -86,7 +86,11 @@ def claim(world: World, inc: int, contacts: Contacts, *, retry: bool) -> tuple[s
     if world.halt:
         return world.halt, []
     delta = Counter[str]()
-    answers = [_claim_one(world, inc, contact, delta, retry=retry) for contact in contacts]
+    # What a failover has forgotten is missing, and its job comes back.
+    answers = [
+        _claim_one(world, inc, contact, delta, retry=retry) if world.rows[contact] else "missing"
+        for contact in contacts
+    ]
     world.book(delta)
     return "ok", answers
 
@@ -172,6 +176,48 @@ def _becomes(world: World, row: str, inc: int, to: str) -> str:
     if letter == "c" and alive and not lives(world, row[1]):
         return "u"
     return to if waits and alive and letter != to and to not in ("q", "u") else ""
+
+
+def replay(world: World, words: Sequence[Word]) -> int:
+    """Tell what claims came to, in the order in which that was said; how many that was news of."""
+    doubted = {word[:2] for word in words if word[2] in "uc"}
+    none, delta, news, reopened = set[int](), Counter[str](), 0, False
+    for inc, contact, letter in words:
+        if letter == "r" and (inc, contact) in doubted:
+            continue
+        none |= {contact} if letter == "r" else set()
+        row = world.rows[contact]
+        arrived = inc in world.arrivals and not world.lacks("in hand though all is told")
+        if (letter == "c" and arrived) or not _is_news(world, row, inc, letter):
+            continue
+        to = ("k" if world.halt == "cancelled" else "q") if letter == "r" else letter
+        world.rows = put(world.rows, contact, f"c{inc}" if to == "c" else to)
+        reopened |= to == "q" and row[0] == "u"
+        delta[row[0].lower()] -= 1
+        delta[to] += 1
+        news += 1
+    if reopened and not world.lacks("taken back without a small job"):
+        put_aside(world, payload_of("S", list(none)))
+    if news:
+        world.book(delta)
+    return news
+
+
+def _is_news(world: World, row: str, inc: int, letter: str) -> bool:
+    if not row:
+        return False
+    held, waits = row[0] in "cu", row[0] in "qdQ"
+    if letter == "s":
+        return held or waits
+    if held and row[1:] == str(inc):
+        return letter != "c" and (row[0] == "c" or not world.lacks("taken back from the unknown"))
+    return waits and letter != "r"
+
+
+def arrive(world: World, inc: int) -> None:
+    """It has told all; whoever is registered no more is forgotten."""
+    known = {one for one in world.arrivals if world.incs[one].known == "w"}
+    world.arrivals = tuple(sorted({*known, inc}))
 
 
 def act(world: World, word: str) -> str:

@@ -23,6 +23,7 @@ OPEN = "qcd"
 FORGOTTEN = "9"  # in place of an incarnation of whom nothing more will come
 
 Moment = tuple[Any, ...]
+Word = tuple[int, int, str]  # whose, of whom, what a claim came to: s, u, c (in hand), r (it has no mail)
 Contacts = tuple[int, ...]
 
 
@@ -94,6 +95,10 @@ class Worker(NamedTuple):
     doing: str = ""  # for each of the group: - not ours, w claimed, b begun, or the letter of its outcome
     board: str = ""  # for each of the group: C claimed, H handed over, or the letter of its outcome
     ending: str = ""  # what ends the pass after this group, if anything does
+    met: bool = True  # this life of Redis knows what the worker does
+    old: bool = False  # the job was taken in another life of Redis
+    ring: tuple[Word, ...] = ()  # what a copy may lack
+    heard: tuple[tuple[Word, ...], ...] = ()  # what is to be told, once the boards are read
 
 
 class Remains(NamedTuple):
@@ -124,6 +129,9 @@ FIELDS = (
     "counts",
     "rows",
     "incs",  # those of the workers first, then the dead
+    "arrivals",  # who has told all in this life
+    # another server: what it has got, once it gets no more
+    "copy",  # None once it has become the master
     # hosts
     "workers",
     "remains",
@@ -137,6 +145,8 @@ FIELDS = (
     "begun",
     "doubts",
 )
+
+REDIS = FIELDS[: FIELDS.index("copy")]
 
 
 class World:
@@ -160,6 +170,8 @@ class World:
     counts: tuple[int, ...]
     rows: tuple[str, ...]
     incs: tuple[Incarnation, ...]
+    arrivals: tuple[int, ...]
+    copy: tuple[Any, ...] | None
     workers: tuple[Worker, ...]
     remains: tuple[Remains, ...]
     boards_lost: bool
@@ -174,7 +186,7 @@ class World:
         vars(self).update(zip(FIELDS, moment, strict=True))
         self.case = case
 
-    def copy(self) -> World:
+    def again(self) -> World:
         """The same, for another step."""
         other = World.__new__(World)
         vars(other).update(vars(self))
@@ -204,6 +216,15 @@ class World:
         )
         self.opened = tuple((job, int(names.get(inc, inc))) for job, inc in self.opened)
         self.remains = tuple(one._replace(inc=int(names.get(one.inc, one.inc))) for one in self.remains)
+        self.arrivals = tuple(sorted(int(names.get(inc, inc)) for inc in self.arrivals))
+        for number, me in enumerate(self.workers):
+            if me.ring or me.heard:
+                heard = tuple(_renamed(words, names) for words in me.heard)
+                self.worker(number, ring=_renamed(me.ring, names), heard=heard)
+
+
+def _renamed(words: tuple[Word, ...], names: Mapping[int, str]) -> tuple[Word, ...]:
+    return tuple((int(names.get(inc, inc)), contact, letter) for inc, contact, letter in words)
 
 
 _fields = attrgetter(*FIELDS)
@@ -222,6 +243,7 @@ def first_moment(case: Case) -> Moment:
     world.queue = ("J0",)
     world.side = world.parked = world.aside = world.dead = ()
     world.sweeps = world.deaths = world.opened = ()
+    world.arrivals = world.copy = ()
     world.halt, world.ticket, world.finished = "", False, False
     world.cursors = (0,) * len(case.jobs)
     world.promised = world.recipients = promised

@@ -64,7 +64,9 @@ def _take_several(world: World, n: int) -> str:
 def _got(world: World, n: int, job: str) -> str:
     if not job:
         return ""
-    world.worker(n, at="draw" if job == TICKET else "open", job=job, cursor=0, added=False, busy=())
+    world.worker(
+        n, at="draw" if job == TICKET else "open", job=job, cursor=0, added=False, busy=(), old=False
+    )
     return f"take: {job}"
 
 
@@ -198,6 +200,8 @@ def give_up(world: World, n: int) -> str:
 
 def finish(world: World, n: int) -> str:
     me = world.workers[n]
+    if me.old:  # what was booked meanwhile may be forgotten
+        return give_back(world, n)
     rest = payload_of("S", me.busy)
     if world.case.most_in_hand == 1:
         return _ended(world, n, "finish", lists.finish(world, n, me.job, rest))
@@ -220,6 +224,8 @@ def park(world: World, n: int) -> str:
 
 
 def bury(world: World, n: int) -> str:
+    if world.workers[n].old:
+        return give_back(world, n)
     return _ended(world, n, "bury", lists.bury(world, n, world.workers[n].job))
 
 
