@@ -3,8 +3,8 @@ The board's file in the state directory: taken by one daemon, kept for its next 
 
 The lock hangs on a descriptor that every process of the daemon inherits, so it is free only when the last
 of them has gone. What a dead worker left goes from its slot into a small file of its own and stays there
-until it is settled, over any number of restarts. Nothing from before the host's last boot is believed:
-nobody knows which of its pages had reached the disk.
+until it is settled, over any number of restarts. What is from before the host's last boot is believed only if
+the daemon had ended in order and sealed it: else nobody knows which of its pages had reached the disk.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ _HEADER = struct.Struct("@16sIId48s")  # magic, slots, room, heartbeat, boot
 _HEADER_SIZE = 4096
 _HEARTBEAT = struct.Struct("@d")
 _HEARTBEAT_AT = 24
+_SEAL_AT = _HEADER.size
 
 
 class Board:
@@ -109,6 +110,24 @@ class Board:
             slot.ring.take_over(old.ring)
             slot.era = old.era if index < len(self.slots) or slot.era == old.era else ""
 
+    def seal(self) -> None:
+        """
+        Bring all that is known to the disk, and then note that it is; to be called when no worker is left.
+
+        So whoever was in hand while Redis was away is settled after a reboot in order as after a restart.
+        """
+        try:
+            for path in (self._state_dir / "remains").glob("*.json"):
+                _bring_to_disk(path)
+            _bring_to_disk(self._state_dir / "remains")
+            _bring_to_disk(self._state_dir)
+            self._memory.flush()
+            self._memory[_SEAL_AT] = 1
+            self._memory.flush()
+        except OSError as error:
+            message = "The board does not reach the disk, and is not believed after a reboot: %s"
+            log.error(message, error, extra={"event": "board.not_sealed"})  # noqa: TRY400 - says all
+
     @property
     def heartbeat(self) -> float:
         """When the supervisor last went round (CLOCK_MONOTONIC seconds)."""
@@ -143,10 +162,14 @@ def _keep_all(state_dir: Path) -> tuple[Slot, ...]:
     path = state_dir / "board"
     slots: tuple[Slot, ...] = ()
     with suppress(FileNotFoundError):
-        slots, believed = _read(path)
+        slots, believed, boot = _read(path)
+        if believed and boot != _boot():
+            for each in (state_dir / "remains").glob("*.json"):
+                _keep(state_dir, _load(each, boot))
         for slot in slots:
             if slot.state != SlotState.EMPTY:
                 _keep(state_dir, slot.remains() if believed else Remains(slot.incarnation, None))
+        _break_seal(path)
         path.unlink()
         slots = slots if believed else ()
     return slots
@@ -197,21 +220,39 @@ def _slots(memory: mmap.mmap, slots: int, room: int) -> tuple[Slot, ...]:
     return made
 
 
-def _read(path: Path) -> tuple[tuple[Slot, ...], bool]:
-    """The slots on an earlier board, and whether what they tell can be believed."""
+def _read(path: Path) -> tuple[tuple[Slot, ...], bool, str]:
+    """The slots on an earlier board, whether what they tell can be believed, and which boot it is from."""
     with path.open("r+b") as file:
         if os.fstat(file.fileno()).st_size < _HEADER_SIZE:
-            return (), False
+            return (), False, ""
         memory = mmap.mmap(file.fileno(), 0)
     magic, slots, room, _, boot = _HEADER.unpack_from(memory)
     if magic != _MAGIC:
         log.warning("%s is of another version and is not read", path, extra={"event": "board.unreadable"})
-        return (), False
-    believed = boot.rstrip(b"\0").decode() == _boot() != ""
+        return (), False, ""
+    boot = boot.rstrip(b"\0").decode()
+    believed = boot == _boot() != "" or (boot != "" and memory[_SEAL_AT] == 1)
     if not believed:
         message = "%s is from before the last boot and is not believed"
         log.warning(message, path, extra={"event": "board.stale"})
-    return _slots(memory, slots, room), believed
+    return _slots(memory, slots, room), believed, boot
+
+
+def _break_seal(path: Path) -> None:
+    """Should a power cut bring a board back that was put away, it is not the last word."""
+    with path.open("r+b") as file:
+        if os.pread(file.fileno(), 1, _SEAL_AT) == b"\1":
+            os.pwrite(file.fileno(), b"\0", _SEAL_AT)
+            os.fsync(file.fileno())
+
+
+def _bring_to_disk(path: Path) -> None:
+    with suppress(FileNotFoundError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _boot() -> str:

@@ -264,6 +264,7 @@ class Control:
         for remains in Board.previous(self._config.daemon.state_dir):
             self._janitor.report(Death(0, remains.incarnation, remains, "found at the stop"))
         self._janitor.finish(timetable.JANITOR_WITHIN)
+        self._board.seal()
         return self._exit_code or EXIT_CLEAN
 
     def _empty_the_pool(self) -> None:

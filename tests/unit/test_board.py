@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mailerd.board import Board, Group, GroupRemains, Phase, Remains, Slot, SlotState
+from mailerd.board import Answered, Board, Group, GroupRemains, Phase, Remains, Slot, SlotState
 from mailerd.errors import BoardHeld, ConfigurationError, DiskFull
 from mailerd.outcome import Kind, Outcome
 
@@ -219,6 +219,63 @@ def test_what_is_from_before_the_last_boot_names_only_the_dead(
     Board.create(tmp_path, 1, 3)
 
     assert Board.previous(tmp_path) == [Remains("kept", None), Remains("open", None)]
+
+
+def ended(tmp_path: Path, *, sealed: bool) -> Remains:
+    """A life ends: one worker was cleared with recipients in hand, Redis being away; the ring of another."""
+    board = Board.create(tmp_path, 2, 3)
+    board.slots[0].open("9", 1, 0.0)
+    board.slots[0].begin_group(GROUP)
+    board.slots[0].answer(0, SENT)
+    board.slots[0].era = board.slots[1].era = "e1"
+    board.slots[1].ring.add(Answered(1.0, "77", "shop", "b1", (("a", Kind.SENT),)))
+    remains = board.clear(board.slots[0], 5.0)
+    if sealed:
+        board.seal()
+    board.close()
+    return remains
+
+
+def test_what_was_sealed_is_believed_after_a_reboot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whom a worker had in hand, and the rings; also once the life after the reboot has ended anyhow."""
+    remains = ended(tmp_path, sealed=True)
+    monkeypatch.setattr("mailerd.board.file._boot", lambda: "another boot")
+
+    board = Board.create(tmp_path, 2, 3)
+    assert Board.previous(tmp_path) == [remains]
+    assert [len(slot.ring.read()) for slot in board.slots] == [1, 1]
+    assert [slot.era for slot in board.slots] == ["e1", "e1"]
+    board.close()
+    Board.create(tmp_path, 2, 3).close()
+    assert Board.previous(tmp_path) == [remains]
+
+
+def test_a_life_that_was_not_sealed_is_not_believed_after_a_reboot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither its remains nor its rings, though the one before it was: its power was cut."""
+    ended(tmp_path, sealed=True)
+    Board.create(tmp_path, 2, 3).close()
+    monkeypatch.setattr("mailerd.board.file._boot", lambda: "another boot")
+
+    board = Board.create(tmp_path, 2, 3)
+    assert Board.previous(tmp_path) == [Remains("9", None)]
+    assert [slot.ring.read() for slot in board.slots] == [[], []]
+
+
+def test_a_sealed_board_that_a_power_cut_brings_back_is_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That it was put away may not have reached the disk; that its seal was broken has."""
+    ended(tmp_path, sealed=True)
+    (tmp_path / "kept").hardlink_to(tmp_path / "board")
+    Board.create(tmp_path, 2, 3).close()
+    (tmp_path / "kept").replace(tmp_path / "board")
+    monkeypatch.setattr("mailerd.board.file._boot", lambda: "another boot")
+
+    board = Board.create(tmp_path, 2, 3)
+    assert Board.previous(tmp_path) == [Remains("9", None)]
+    assert [slot.ring.read() for slot in board.slots] == [[], []]
 
 
 @pytest.mark.parametrize("content", [b"", b"short", b"x" * 10_000])
