@@ -14,10 +14,11 @@ from functools import partial
 
 from mailerd import embedded
 from mailerd.cli.output import AnswerIsNo, AskedAmiss
+from mailerd.clock import SystemClock
 from mailerd.config import Config
 from mailerd.errors import RedisNotReachable
 from mailerd.queue.actions import Actions
-from mailerd.queue.alerts import Alert, RouteAlert
+from mailerd.queue.alerts import Alert, RelayNotes, RouteAlert
 from mailerd.queue.batches import Batches, queue_status
 from mailerd.queue.connection import connect
 from mailerd.queue.dead_letters import DeadLetters, Unknowns
@@ -41,7 +42,8 @@ class Queue:
     What there is to ask and to do.
 
     ``status`` tells how the queue is at that moment, ``diagnose`` what is wrong with it, ``server`` what
-    kind of Redis it is, with which replicas, ``alert`` what keeps mail from leaving.
+    kind of Redis it is, with which replicas, ``alert`` what keeps mail from leaving, ``relays`` which servers
+    for mail are left alone.
     """
 
     batches: Batches
@@ -52,6 +54,7 @@ class Queue:
     diagnose: Callable[[], Iterator[Complaint]]
     server: Callable[[], str]
     alert: Callable[[], Alert | None]
+    relays: Callable[[], dict[str, str]]
 
     def batch(self, batch_id: str, client_id: str | None) -> BatchView:
         """The batch that is meant. Raises ``NoSuchBatch``, or ``AskedAmiss`` where there are several."""
@@ -84,6 +87,7 @@ def opened(config: Config) -> Iterator[Queue]:
         partial(diagnose, client, keys, config.redis.replicas),
         partial(describe, client),
         RouteAlert(client, keys).read,
+        RelayNotes(client, keys, SystemClock()).read,
     )
     try:
         with named(config):

@@ -42,8 +42,8 @@ def status(*, as_json: bool) -> None:
     """
     config = configuration()
     with opened(config) as queue:
-        now, unknown, server, alert = queue.status(), queue.unknowns.count(), queue.server(), queue.alert()
-    needed = list(attention(now, unknown, alert))
+        now, unknown, server = queue.status(), queue.unknowns.count(), queue.server()
+        needed = list(attention(now, unknown, queue.alert(), queue.relays()))
     if as_json:
         show_json({**_as_json(config, now, unknown, needed), "server": server})
         return
@@ -58,7 +58,9 @@ def status(*, as_json: bool) -> None:
         click.echo("All is well: nothing needs attention.")
 
 
-def attention(now: QueueStatus, unknown: int, alert: Alert | None) -> Iterator[Attention]:
+def attention(
+    now: QueueStatus, unknown: int, alert: Alert | None, relays: Mapping[str, str]
+) -> Iterator[Attention]:
     """Everything that needs somebody, the most urgent first; pure."""
     if not any(worker.alive for worker in now.workers):
         jobs = now.length + now.put_aside + sum(worker.in_hand for worker in now.workers)
@@ -66,6 +68,8 @@ def attention(now: QueueStatus, unknown: int, alert: Alert | None) -> Iterator[A
         yield Attention(f"no living worker, the daemon does not run{waiting}", "systemctl start mailerd")
     if alert and alert.ago < _STANDING:
         yield Attention(f"the route is blocked: {alert.reason}", "mailerd check --online")
+    for where, why in relays.items():
+        yield Attention(f"the relay {where} is left alone: {why}", "mailerd check --online")
     if unknown:
         whose = "recipient" if unknown == 1 else "recipients"
         yield Attention(f"{unknown:,} {whose} of unknown outcome", "mailerd unknown list")

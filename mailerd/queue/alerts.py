@@ -2,17 +2,20 @@
 What is out of order, told once for all workers of all hosts, and shown to whoever asks.
 
 A worker notes it here, and is told whether it is the one to say so in the log. While Redis is away each says
-it by itself: twice is better than not at all. Used by ``work``'s breaker; read by ``mailerd status``.
+it by itself: twice is better than not at all. Used by ``work``; read by ``mailerd status`` and ``doctor``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 import redis
 
+from mailerd.clock import Clock
 from mailerd.errors import RedisRefused, RedisUnavailable
 from mailerd.queue.connection import translated
 from mailerd.queue.keys import Keys
@@ -21,6 +24,8 @@ from mailerd.queue.scripts import run
 # So long (seconds) after an alert there is no other one, unless what is out of order stays so.
 QUIET = 600.0
 _MILLISECONDS = int(QUIET * 1000)
+# What a worker finds wrong with a relay is shown for so long (seconds), and noted again so often.
+_SHOWN, _AGAIN = 120, 30.0
 
 
 class Standing(StrEnum):
@@ -69,3 +74,34 @@ class RouteAlert:
         if not value:
             return None
         return Alert(value[1:].decode("utf-8", "replace"), max(0.0, QUIET - left / 1000))
+
+
+class RelayNotes:
+    """Which of several relays are left alone, and why: as the worker says who has worked last."""
+
+    def __init__(self, client: redis.Redis, keys: Keys, clock: Clock) -> None:
+        self._client: Any = client  # redis-py types every reply as "sync or async"
+        self._key = keys.relays
+        self._clock = clock
+        self._noted: set[str] = set()
+        self._again = 0.0
+
+    def note(self, troubles: Mapping[str, str]) -> None:
+        """Each relay with its trouble, or with none; costs Redis nothing while all is well."""
+        bad = {where: why for where, why in troubles.items() if why}
+        now = self._clock.monotonic()
+        if bad.keys() == self._noted and (not bad or now < self._again):
+            return
+        with suppress(RedisUnavailable, RedisRefused), translated(), self._client.pipeline() as together:
+            together.delete(self._key)
+            if bad:
+                together.hset(self._key, mapping=bad)
+                together.expire(self._key, _SHOWN)
+            together.execute()
+            self._noted, self._again = set(bad), now + _AGAIN
+
+    def read(self) -> dict[str, str]:
+        """The relays that are left alone. Raises ``RedisUnavailable`` or ``RedisRefused``."""
+        with translated():
+            found = self._client.hgetall(self._key)
+        return {where.decode(): why.decode("utf-8", "replace") for where, why in sorted(found.items())}

@@ -14,7 +14,8 @@ from typing import Any
 
 import redis
 
-from mailerd.queue.alerts import RouteAlert
+from mailerd.clock import SystemClock
+from mailerd.queue.alerts import RelayNotes, RouteAlert
 from mailerd.queue.batches import queue_status
 from mailerd.queue.connection import translated
 from mailerd.queue.headroom import NEARLY_FULL
@@ -43,6 +44,8 @@ def diagnose(client: redis.Redis, keys: Keys, replicas: int = 0) -> Iterator[Com
     yield from _of_the_workers(client, keys)
     yield from _of_the_chores(client, keys)
     yield from _of_the_lists(client, keys)
+    for where, why in RelayNotes(client, keys, SystemClock()).read().items():
+        yield Complaint(f"the relay {where} is left alone: {why}", "mailerd check --online tries it now")
     if alert := RouteAlert(client, keys).read():
         seen = f"the route was blocked {alert.ago:.0f} s ago: {alert.reason}"
         yield Complaint(seen, "it is tried again by itself; mailerd check --online tries it now")

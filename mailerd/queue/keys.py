@@ -69,6 +69,7 @@ class Keys:
         self.sweeps = self._prefix + "sweeps"
         self.totals = self._prefix + "totals"
         self.alert = self._prefix + "alert"
+        self.relays = self._prefix + "relays"
         self.attention = self._prefix + "attention"
         self.arrivals = self._prefix + "arrivals"
         self.unused = self._prefix + "unused"

@@ -35,6 +35,10 @@ class OutboxTransport:
         """One thread's writer."""
         return OutboxConversation(self._folder)
 
+    def troubles(self) -> dict[str, str]:
+        """See ``Transport``."""
+        return {}
+
     def trouble(self) -> str:
         """See ``Transport``: looks whether the folder, or the one to make it in, can be written to."""
         place = next(place for place in (self._folder, *self._folder.absolute().parents) if place.exists())

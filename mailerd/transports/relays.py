@@ -171,6 +171,12 @@ class Relays:
         now = self._clock.monotonic()
         return any(_ready(each, now) for each in self.all[: relay.number])
 
+    def troubles(self) -> dict[str, str]:
+        """Where there are several: each, and why it is left alone, empty if it is not."""
+        if len(self.all) == 1:
+            return {}
+        return {relay.where: relay.setback.why if relay.setback else "" for relay in self.all}
+
     def _to_ask(self) -> Iterator[tuple[Relay, float]]:
         with self._lock:
             numbers = order([relay.setback for relay in self.all], self._clock.monotonic())

@@ -60,6 +60,10 @@ class SesTransport:
         """One thread's way to SES."""
         return SesConversation(self)
 
+    def troubles(self) -> dict[str, str]:
+        """See ``Transport``."""
+        return {}
+
     def trouble(self) -> str:
         """See ``Transport``; asks SES how it stands with the account."""
         account = self.account()

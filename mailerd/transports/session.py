@@ -7,7 +7,7 @@ lets no foreign exception out. Each worker has one session; ``delivery`` gives i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from mailerd.message import Message
@@ -61,6 +61,9 @@ class Transport(Protocol):
 
     def session(self, connections: int) -> Session:
         """A session of so many connections; nothing is connected before its first mail."""
+
+    def troubles(self) -> Mapping[str, str]:
+        """Each server, where there are several, and why it is left alone, empty if it is not; asks nobody."""
 
     def trouble(self) -> str:
         """What would keep mails from being handed over now, empty if nothing; hands nothing over."""

@@ -63,6 +63,10 @@ class SmtpTransport:
             self._settings.mails_per_connection, self._relays, self._table, self._suspects
         )
 
+    def troubles(self) -> dict[str, str]:
+        """See ``Transport``."""
+        return self._relays.troubles()
+
     def trouble(self) -> str:
         """See ``Transport``: mails go out as long as one server lets us in."""
         troubles = [relay.trouble() for relay in self._relays.all]

@@ -6,6 +6,7 @@ Nothing in it is connected. Made by ``wiring``, used by the worker.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from mailerd.config import Config
@@ -16,15 +17,22 @@ from mailerd.work.letters import Letters
 
 @dataclass(frozen=True, slots=True)
 class Kit:
-    """``session`` has ``workers.connections``; there is none where the transport is ``none``."""
+    """
+    What a worker works with.
+
+    ``session`` has ``workers.connections``; there is none where the transport is ``none``. ``troubles`` are
+    the transport's.
+    """
 
     contacts: ContactSource
     letters: Letters
     session: Session | None
+    troubles: Callable[[], Mapping[str, str]]
 
     @classmethod
     def of(cls, config: Config) -> Kit:
         """The kit for this configuration. Raises ``ConfigurationError`` where a part of it cannot be made."""
         transport = open_transport(config)
         session = transport.session(config.workers.connections) if transport else None
-        return cls(open_contacts(config), Letters(config), session)
+        troubles = transport.troubles if transport else dict
+        return cls(open_contacts(config), Letters(config), session, troubles)

@@ -26,7 +26,7 @@ from mailerd.errors import (
     RedisUnavailable,
     TooFewCopies,
 )
-from mailerd.queue.alerts import RouteAlert
+from mailerd.queue.alerts import RelayNotes, RouteAlert
 from mailerd.queue.claims import BLOCK, Claim, Claims, Taker
 from mailerd.queue.connection import CONNECT_TIMEOUT, Patience, connect, translated
 from mailerd.queue.eras import greeting
@@ -91,6 +91,7 @@ class Worker:
         self._longest_step = LONGEST_STEP + longest_hand_over(config)
         self._delivery: Delivery | None = None
         self._route = Route(slot, clock, RouteAlert(self._client, self._keys))
+        self._relays = RelayNotes(self._client, self._keys, clock)
         self._handful = Handful()
         self._held: deque[Held] = deque()
         self._worn_out = False
@@ -145,6 +146,7 @@ class Worker:
             except TooFewCopies:
                 self._let_go()
                 raise
+            self._relays.note(self._kit.troubles())
             self._slot.jobs += before - len(self._held)
             self._worn_out = large
             if blocked:

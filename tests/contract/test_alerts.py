@@ -12,11 +12,24 @@ from mailerd.board import Slot
 from mailerd.board.slot import slot_size
 from mailerd.clock import SystemClock
 from mailerd.delivery import End, Pass
-from mailerd.queue.alerts import QUIET, RouteAlert, Standing
+from mailerd.queue.alerts import QUIET, RelayNotes, RouteAlert, Standing
 from mailerd.queue.keys import Keys
 from mailerd.work.route import Route
 
 LOGIN = Pass(End.REFUSED, "535 refused: pässword")
+
+
+class HandClock:
+    """Time that passes when told to."""
+
+    def __init__(self) -> None:
+        self.at = 5.0
+
+    def monotonic(self) -> float:
+        return self.at
+
+    def now(self) -> float:
+        return self.at
 
 
 class Fleet:
@@ -91,3 +104,24 @@ def test_what_stands_can_be_read(client: redis.Redis) -> None:
     assert [alert.over(), alert.over(), alert.read()] == [True, False, None]
     assert alert.blocked("c", lasting=False) is Standing.QUIET
     assert alert.blocked("c", lasting=True) is Standing.NEW
+
+
+def test_which_relays_are_left_alone_can_be_read(client: redis.Redis) -> None:
+    """Each with its reason, for as long as a worker finds it so; while all is well Redis hears nothing."""
+    keys, clock = Keys("q"), HandClock()
+    notes = RelayNotes(client, keys, clock)
+    notes.note({"mx1:587": "", "mx2:587": ""})
+    assert client.keys("*") == []
+
+    notes.note({"mx1:587": "refused", "mx2:587": ""})
+    assert notes.read() == {"mx1:587": "refused"}
+    assert 0 < client.ttl(keys.relays) <= 120
+    client.expire(keys.relays, 1)
+    notes.note({"mx1:587": "refused", "mx2:587": ""})
+    assert client.ttl(keys.relays) == 1
+    clock.at += 31
+    notes.note({"mx1:587": "refused", "mx2:587": ""})
+    assert client.ttl(keys.relays) > 100
+
+    notes.note({"mx1:587": "", "mx2:587": ""})
+    assert notes.read() == {}

@@ -101,6 +101,9 @@ def test_a_relay_that_is_down_is_left_and_come_back_to(
     going.clock.at += 6
     sent.append(going.send())  # the first one is asked, and is still out of order
     assert (taken(servers), servers[0].connections) == ((0, 4), 2)
+    troubles = list(going.transport.troubles().values())
+    assert "421 full" in troubles[0]
+    assert troubles[1] == ""
 
     going.clock.at += 6  # of the ten seconds that it is left alone now
     sent.append(going.send())
@@ -111,6 +114,7 @@ def test_a_relay_that_is_down_is_left_and_come_back_to(
     assert {outcome.kind for outcome in sent} == {Kind.SENT}
     assert taken(servers) == (2, 5)
     first, second = (f"127.0.0.1:{server.port}" for server in servers)
+    assert set(going.transport.troubles().values()) == {""}
     left, back = (record.getMessage() for record in caplog.records)
     assert left.startswith(f"Mail goes through {second} now: {first}: ")
     assert back == f"Mail goes through {first} again"

@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from mailerd.clock import SystemClock
+from mailerd.queue.alerts import RelayNotes
+from mailerd.queue.keys import Keys
 from rigs.daemon import Daemon
 from rigs.ports import free_port
 from rigs.postfix import USER, Postfix
@@ -55,6 +58,9 @@ def test_signed_mail_goes_unharmed_through_postfix_though_the_first_relay_is_dow
     assert f"sasl_username={USER}@postfix.test" in postfix.log
     assert daemon.log.count(f"Mail goes through localhost:{postfix.port} now: ") == 2  # by each worker
     assert "The route is blocked" not in daemon.log
+    assert (
+        f"127.0.0.1:{smtp['port']}" in RelayNotes(valkey.client(), Keys("email_queue"), SystemClock()).read()
+    )
     assert daemon.term() == 0
 
 

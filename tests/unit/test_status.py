@@ -20,7 +20,8 @@ def commands(
     workers: tuple[WorkerView, ...] = (ALIVE,),
     alert: Alert | None = None,
 ) -> list[str]:
-    return [command for _, command in attention(QueueStatus(length, 0, dead, workers), unknown, alert)]
+    now = QueueStatus(length, 0, dead, workers)
+    return [command for _, command in attention(now, unknown, alert, {})]
 
 
 def test_all_is_well() -> None:
@@ -44,9 +45,18 @@ def test_a_route_that_nobody_has_found_blocked_of_late_needs_nobody() -> None:
     assert commands(alert=Alert("535 refused", 200.0)) == []
 
 
+def test_a_relay_that_is_left_alone_is_named() -> None:
+    """With what it said, although mail goes out through another one."""
+    ((what, _),) = attention(
+        QueueStatus(0, 0, 0, (ALIVE,)), 0, None, {"mx1:587": "mx1:587 refused the login"}
+    )
+
+    assert what == "the relay mx1:587 is left alone: mx1:587 refused the login"
+
+
 def test_jobs_that_wait_for_nobody_are_counted() -> None:
     """Jobs on the queue, put aside, and in the hands of the dead all wait for a worker."""
-    ((what, _),) = attention(QueueStatus(1, 1, 0, (DEAD,)), 0, None)
+    ((what, _),) = attention(QueueStatus(1, 1, 0, (DEAD,)), 0, None, {})
 
     assert what == "no living worker, the daemon does not run, 3 jobs wait"
 
