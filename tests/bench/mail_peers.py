@@ -35,15 +35,29 @@ class Celery:
 
     name = "celery"
 
-    def __init__(self, asked: Asked, redis: RedisServer, folder: Path, port: int, *, processes: int) -> None:
+    def __init__(
+        self,
+        asked: Asked,
+        redis: RedisServer,
+        folder: Path,
+        port: int,
+        *,
+        processes: int,
+        pool: str = "prefork",
+        redis_port: int = 0,
+        authority: Path | None = None,
+    ) -> None:
+        """``redis_port``: of what stands before Redis; ``authority``: whoever vouches for the mail server."""
         self._python = python_with(CELERY, "celery-mail", asked.peers_dir)
         self._client = redis.client(db=5)
         self._log = folder / "celery.log"
+        self._pool = ["-P", pool, "-c", str(processes)]
         self._processes = processes
         self._workers: subprocess.Popen[bytes] | None = None
         self._environ = os.environ | {
-            "BENCH_REDIS": redis.url.removesuffix("/0") + "/5",
+            "BENCH_REDIS": f"redis://127.0.0.1:{redis_port or redis.port}/5",
             "BENCH_SMTP": str(port),
+            "BENCH_AUTHORITY": str(authority or ""),
             "BENCH_TEMPLATE": str(template_file(folder)),
             "PYTHONPATH": str(PROGRAMS),
         }
@@ -55,13 +69,18 @@ class Celery:
 
     def start(self) -> int:
         """Start the workers; the process id of their parent once they wait for work."""
+        pid = self.launch()
+        self.send(self._processes)
+        return pid
+
+    def launch(self) -> int:
+        """Start the workers; the process id of their parent."""
         with self._log.open("ab") as log:
-            celery, pool = self._python.parent / "celery", str(self._processes)
-            command = [celery, "-A", "mail_by_celery", "worker", "-c", pool, *OPTIONS.split()]
+            celery = self._python.parent / "celery"
+            command = [celery, "-A", "mail_by_celery", "worker", *self._pool, *OPTIONS.split()]
             self._workers = subprocess.Popen(
                 command, env=self._environ, stdout=log, stderr=log, start_new_session=True
             )
-        self.send(self._processes)
         return self._workers.pid
 
     def left(self) -> int:
@@ -74,9 +93,13 @@ class Celery:
         self.push(count)
         wait_until(lambda: not self.left(), 300, lambda: self._log.read_text()[-2000:])
 
-    def stop(self) -> None:
-        """Kill them, and forget what is queued."""
+    def kill(self) -> None:
+        """SIGKILL for all of them."""
         if self._workers is not None:
             os.killpg(self._workers.pid, signal.SIGKILL)
             self._workers.wait()
+
+    def stop(self) -> None:
+        """Kill them, and forget what is queued."""
+        self.kill()
         self._client.flushdb()

@@ -1,7 +1,7 @@
 """
 The benchmarks: mailerd and what one would pick instead, side by side on this machine.
 
-    python tests/bench/run.py queue|http|mail|memory|scale [--quick] [--json FILE] [--peers celery,huey]
+    python tests/bench/run.py queue|http|mail|far|memory|scale [--quick] [--json FILE] [--peers celery,huey]
 
 Whoever is compared takes part in every round, one after the other, so that what the machine does besides
 falls on all of them; figures are medians, ratios those of one round. Each peer has an environment of its own
@@ -29,6 +29,7 @@ SUBJECTS = {
     "queue": "bench.queue_costs",
     "http": "bench.http_calls",
     "mail": "bench.mail_path",
+    "far": "bench.mail_far",
     "memory": "bench.memory",
 }
 

@@ -8,6 +8,7 @@ contacts come with the task.
 import json
 import os
 import smtplib
+import ssl
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 import jinja2
 from celery import Celery
 
+AUTHORITY = os.environ.get("BENCH_AUTHORITY")
 TEMPLATE = json.loads(Path(os.environ["BENCH_TEMPLATE"]).read_text())
 environment = jinja2.Environment(autoescape=True)
 html = environment.from_string(TEMPLATE["html"])
@@ -43,6 +45,8 @@ def send(contact: dict) -> None:
     mail.set_content(text.render(variables))
     mail.add_alternative(html.render(variables), subtype="html")
     with smtplib.SMTP("127.0.0.1", int(os.environ["BENCH_SMTP"])) as server:
+        if AUTHORITY:
+            server.starttls(context=ssl.create_default_context(cafile=AUTHORITY))
         server.send_message(mail)
 
 
