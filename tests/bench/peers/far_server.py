@@ -30,7 +30,7 @@ class Conversation:
         delay: float,
     ) -> None:
         self._reader, self._writer, self._context, self._delay = reader, writer, context, delay
-        self._pieces: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+        self._pieces: asyncio.Queue[bytes] = asyncio.Queue()
         self._said, self._recipient = b"", b""
         self._in_data = self._is_safe = self._is_over = False
 
@@ -45,8 +45,7 @@ class Conversation:
         self._writer.close()
 
     async def _hear(self) -> None:
-        due, piece = await self._pieces.get()
-        await asyncio.sleep(due - asyncio.get_running_loop().time())
+        piece = await self._pieces.get()
         self._said += piece
         self._is_over = not piece
         while not self._is_over and await self._turn():
@@ -59,7 +58,7 @@ class Conversation:
                 piece = await self._reader.read(1 << 16)
             except OSError:
                 piece = b""
-            self._pieces.put_nowait((asyncio.get_running_loop().time() + self._delay, piece))
+            asyncio.get_running_loop().call_later(self._delay, self._pieces.put_nowait, piece)
 
     async def _turn(self) -> bool:
         """Answer the next command, or the end of a mail; whether there was one."""
