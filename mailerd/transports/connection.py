@@ -1,5 +1,5 @@
 """
-One SMTP connection: opened, secured, logged in, and then asked one command at a time.
+One SMTP connection: opened, secured, logged in; then its socket is ``wire.py``'s, until it says goodbye.
 
 smtplib speaks; this sets the time-out of every phase, verifies certificates and translates smtplib's and the
 socket's errors into two: ``RouteDown`` (no usable connection came about) and ``ConnectionCut`` (it ended,
@@ -35,16 +35,12 @@ class ConnectionCut(Exception):
 
 class Connection:
     """
-    One connection and its state.
-
-    ``mails`` counts what was tried on it; ``dirty`` means: reset it first; ``was_cut``, from our side.
+    One connection; ``was_cut``, from our side.
 
     Made without touching the network, so that ``cut`` has something to cut from the first moment on.
     """
 
     def __init__(self, settings: Smtp, tls: ssl.SSLContext) -> None:
-        self.mails = 0
-        self.dirty = False
         self._settings = settings
         self._tls = tls
         self._patience = settings.connect_timeout  # seconds that the phase at hand may take
@@ -64,7 +60,7 @@ class Connection:
             self._connect()
         except (OSError, UnicodeError, ConnectionCut) as error:
             self.close()
-            why = self._why(error)
+            why = self.why(error)
             raise RouteDown(f"cannot connect to {self.where}: {why}; see smtp.host and smtp.port") from None
         try:
             if self._settings.tls == "implicit":
@@ -77,32 +73,32 @@ class Connection:
                 self._log_in()
         except (OSError, smtplib.SMTPException, UnicodeError, ConnectionCut) as error:
             self.close()
-            raise RouteDown(f"{self.where}: {self._why(error)}") from None
+            raise RouteDown(f"{self.where}: {self.why(error)}") from None
         except RouteDown:
             self.close()
             raise
 
-    def ask(self, command: str) -> Reply:
+    def _ask(self, command: str) -> Reply:
         """Send a command and read its reply. Raises ``ConnectionCut``."""
         try:
             self._client.putcmd(command)
         except (OSError, smtplib.SMTPException) as error:
-            raise ConnectionCut(self._why(error)) from None
+            raise ConnectionCut(self.why(error)) from None
         return self._read()
 
-    def send(self, content: bytes) -> None:
-        """Send bytes of a mail, all of them or raise ``ConnectionCut``; no reply is due."""
-        try:
-            self._within(self._settings.data_timeout)
-            self._socket.sendall(content)
-        except OSError as error:
-            raise ConnectionCut(self._why(error)) from None
+    @property
+    def pipelining(self) -> bool:
+        """Whether the server takes several commands at once (RFC 2920)."""
+        return self._client.has_extn("pipelining")
 
-    def verdict(self) -> Reply:
-        """The reply to the final dot. Raises ``ConnectionCut``: nobody knows then."""
-        reply = self._read()
-        self._within(self._settings.command_timeout)
-        return reply
+    def patience(self, *, handing_over: bool) -> float:
+        """How long the server may take to say something (seconds): to a mail, or to a command."""
+        return self._settings.data_timeout if handing_over else self._settings.command_timeout
+
+    def unblocked(self) -> socket.socket:
+        """The socket of the open connection, which from now on waits for nothing."""
+        self._socket.setblocking(False)
+        return self._socket
 
     def quit(self) -> None:
         """Say goodbye, briefly, and close."""
@@ -134,7 +130,7 @@ class Connection:
         address = (self._settings.host, self._settings.port)
         connected = socket.create_connection(address, self._patience)
         self._client.sock = connected
-        # The final dot is a small packet of its own: it must not wait for the others' acknowledgement.
+        # A mail's last packet is a small one: it must not wait for the others' acknowledgement.
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._handle = connected.dup()
         if self.was_cut:
@@ -152,7 +148,7 @@ class Connection:
 
     def _hello(self) -> None:
         if not 200 <= self._client.ehlo()[0] < 300:  # noqa: PLR2004 - RFC 5321 4.2.1
-            self._expect(_reply(*self._client.helo()), "HELO")
+            self._expect(reply_of(*self._client.helo()), "HELO")
 
     def _start_tls(self) -> None:
         if not self._client.has_extn("starttls"):
@@ -160,7 +156,7 @@ class Connection:
                 f"{self.where} does not offer STARTTLS; smtp.tls says otherwise "
                 '("implicit" for TLS from the start, "none" to send unencrypted)'
             )
-        self._expect(self.ask("STARTTLS"), "STARTTLS")
+        self._expect(self._ask("STARTTLS"), "STARTTLS")
         self._secure()
         self._hello()
 
@@ -169,12 +165,12 @@ class Connection:
         user = self._settings.username
         password = self._settings.password.get_secret_value()
         if "PLAIN" in offered:
-            reply = self.ask("AUTH PLAIN " + _base64(f"\0{user}\0{password}"))
+            reply = self._ask("AUTH PLAIN " + _base64(f"\0{user}\0{password}"))
         elif "LOGIN" in offered:
-            reply = self.ask("AUTH LOGIN")
+            reply = self._ask("AUTH LOGIN")
             for answer in (user, password):
                 if reply.code == _MORE:
-                    reply = self.ask(_base64(answer))
+                    reply = self._ask(_base64(answer))
         else:
             raise RouteDown(
                 f"{self.where} offers no login that mailerd knows (AUTH PLAIN, AUTH LOGIN); "
@@ -191,15 +187,16 @@ class Connection:
 
     def _read(self) -> Reply:
         try:
-            return _reply(*self._client.getreply())
+            return reply_of(*self._client.getreply())
         except (OSError, smtplib.SMTPException) as error:
-            raise ConnectionCut(self._why(error)) from None
+            raise ConnectionCut(self.why(error)) from None
 
     def _within(self, seconds: float) -> None:
         self._patience = seconds
         self._socket.settimeout(seconds)
 
-    def _why(self, error: Exception) -> str:
+    def why(self, error: Exception) -> str:
+        """An error of the network's, or of smtplib's, in words that help."""
         if isinstance(error, ssl.SSLCertVerificationError):
             words = f"its certificate is not trusted: {error.verify_message}"
             return f"{words}; see smtp.host, or have smtp.ca_file name the authority's certificate"
@@ -214,7 +211,8 @@ class Connection:
         return str(error)
 
 
-def _reply(code: int, text: bytes) -> Reply:
+def reply_of(code: int, text: bytes) -> Reply:
+    """A reply as it stands on the wire, its lines in one."""
     words = " ".join(text.decode("utf-8", "replace").split())
     return Reply(code, words if words.isprintable() else "".join(filter(str.isprintable, words)))
 
