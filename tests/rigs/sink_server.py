@@ -126,6 +126,13 @@ class Handler:
         self._behaviour = behaviour
         self._truth = truth
 
+    async def handle_EHLO(  # noqa: N802 # aiosmtpd names its hooks after the command
+        self, _server: Server, session: Session, _envelope: Envelope, name: str, replies: list[str]
+    ) -> list[str]:
+        """It reads one command after the other, however many come at once."""
+        session.host_name = name
+        return [*replies[:-1], "250-PIPELINING", replies[-1]]
+
     async def handle_MAIL(  # noqa: N802 # aiosmtpd names its hooks after the command
         self, server: Server, _session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
