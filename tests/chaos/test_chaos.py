@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from chaos import leftovers, report, schedule
-from chaos.fleet import Setup
+from chaos.fleet import TAKEN, Setup
 from chaos.plan import Outcome, Plan
 from chaos.plants import PRESETS
 from chaos.run import planted_run, play
@@ -78,6 +78,13 @@ def test_failovers_lose_nobody_and_mail_nobody_twice(debian_redis_program: str, 
     """Redis 7.0 under sentinels, with redis.replicas = 1: masters die and freeze among the other faults."""
     outcome = played(Plan(seed=8, faults=18), Setup(debian_redis_program, sentinels=True))
     assert set(schedule.OF_SENTINELS) <= set(outcome.played)
+
+
+def test_brpop_loses_only_what_was_popped_and_not_recorded(valkey_program: str, played: Played) -> None:
+    """Each answer that is lost costs a job, as fetch = "brpop" says; all that was recorded is worked off."""
+    plan = Plan(seed=5, faults=4, only=("drop-reply",), backlog=3000, sizes=(1, 5, 30))
+    outcome = played(plan, Setup(valkey_program, fetch="brpop", markers=(TAKEN,)))
+    assert outcome.verdict.popped > 0
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -28,6 +28,7 @@ def answered(hands: Hands, *outcomes: tuple[str, Kind | None], at: float = NOW) 
     return [Answered(at, hands.incarnation, "shop", "b1", outcomes)]
 
 
+@pytest.mark.covers("queues-42")
 @pytest.mark.parametrize("size", [3, 100], ids=["inline", "buckets"])
 def test_whoever_is_queued_again_is_as_the_ring_says(bench: LedgerBench, size: int) -> None:
     """Sent, unknown and in hand, each counted once however often it is told."""
@@ -149,6 +150,7 @@ def test_whoever_a_life_of_redis_took_for_unknown_is_queued_again_on_its_own_wor
     bench.assert_conserved()
 
 
+@pytest.mark.covers("queues-42")
 def test_one_word_of_an_open_end_outweighs_all_others_of_that_worker(bench: LedgerBench) -> None:
     """
     A worker that was refused, tried again and got no answer does not open whom it may have mailed.
