@@ -48,7 +48,13 @@ class Kind(StrEnum):
     UNKNOWN = "unknown"  # handed over, and the answer is lost
     WITHHELD = "withheld"  # not handed over (stop, lapsed lease): as if never tried
     BLOCKED = "blocked"  # the route is out of order: as if never tried, and the route pauses
-    REFUSED = "refused"  # the route wants nothing from us (login, sender, rate): likewise, and for longer
+    REFUSED = "refused"  # the route wants nothing from us (login, sender): likewise, and for longer
+    THROTTLED = "throttled"  # refused for our rate: as if never tried, and the fleet slows down
+    OVER_QUOTA = "over_quota"  # refused for what we have sent today: likewise, and the fleet waits
+
+
+# Outcomes that say how much the route takes.
+SLOWER = frozenset({Kind.THROTTLED, Kind.OVER_QUOTA})
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +75,15 @@ class Outcome:
     def __post_init__(self) -> None:
         if not self.reason:
             raise ValueError("an outcome says why")
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What a provider grants our account: 0 is any number. ``sent``: in the last 24 hours, by anybody."""
+
+    per_second: float = 0.0
+    per_day: int = 0
+    sent: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,6 +73,7 @@ class Keys:
         self.attention = self._prefix + "attention"
         self.arrivals = self._prefix + "arrivals"
         self.unused = self._prefix + "unused"
+        self.account = self._prefix + "account"
         self.lease_prefix = self._prefix + "lease:"
 
     def lease(self, incarnation: str) -> str:
@@ -106,6 +107,10 @@ class Keys:
     def told(self, tag: str) -> str:
         """What rings have told of recipients that the ledger does not know, until it does."""
         return f"{self._prefix}told:{tag}"
+
+    def limit(self, name: str) -> str:
+        """A limit as it stands, and what the keys beside it begin with."""
+        return f"{self._prefix}limit:{name}"
 
     def bucket(self, batch: Batch, number: int) -> str:
         """The hash with the rows of one bucket."""

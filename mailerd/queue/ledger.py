@@ -42,6 +42,8 @@ LETTERS = {
     Kind.WITHHELD: "q",
     Kind.BLOCKED: "q",
     Kind.REFUSED: "q",
+    Kind.THROTTLED: "q",
+    Kind.OVER_QUOTA: "q",
 }
 
 

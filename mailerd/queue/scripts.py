@@ -1,7 +1,8 @@
 """
 The Lua scripts beside this file: loaded once, called by hash, sent again where the server forgot them.
 
-Each ``.lua`` file states its KEYS, ARGV and every answer on top; ``prelude.lua`` stands before each.
+Each ``.lua`` file states its KEYS, ARGV and every answer on top; ``prelude.lua`` stands before each, and
+``prelude_limits.lua`` before those about limits.
 """
 
 from __future__ import annotations
@@ -18,12 +19,15 @@ from mailerd.queue.connection import translated
 
 Argument = str | bytes | int
 
+_OF_LIMITS = frozenset({"grant", "permit"})
+
 
 @cache
 def text_of(name: str) -> tuple[bytes, str]:
     """A script as it is sent, and its hash."""
     folder = resources.files("mailerd.queue") / "scripts"
-    text = (folder / "prelude.lua").read_bytes() + (folder / f"{name}.lua").read_bytes()
+    parts = ("prelude", "prelude_limits", name) if name in _OF_LIMITS else ("prelude", name)
+    text = b"".join((folder / f"{part}.lua").read_bytes() for part in parts)
     return text, hashlib.sha1(text, usedforsecurity=False).hexdigest()
 
 
@@ -31,7 +35,7 @@ def preload() -> None:
     """Read every script now, before workers are forked who would each read them."""
     for script in (resources.files("mailerd.queue") / "scripts").iterdir():
         name, _, kind = script.name.partition(".")
-        if kind == "lua" and name != "prelude":
+        if kind == "lua" and not name.startswith("prelude"):
             text_of(name)
 
 

@@ -42,6 +42,8 @@ NOT_MODELLED = {
     "enqueue_all": "the same for several batches (test_bulk_and_pages)",
     "figures": "reads",
     "forget": "touches only what ended weeks ago",
+    "grant": "touches limits alone",
+    "permit": "touches limits alone: they say who goes when, and never whose turn a recipient is",
     "pin": "touches the template alone",
     "record": "literal BRPOP is exempt from the promise between pop and record",
 }
