@@ -15,13 +15,17 @@ import click
 from mailerd.cli.configuration import config_option, configuration
 from mailerd.cli.output import AskedAmiss, json_option, show_facts, show_json, span
 from mailerd.config import Config
-from mailerd.outcome import Kind
+from mailerd.outcome import SLOWER, Kind
 from mailerd.transports.replies import TRY_ELSEWHERE, At, Reply, ReplyTable, Verdict
 from mailerd.transports.reply_table import Meaning
 
 _ADDRESS = re.compile(r"<?([^\s<>,:;]+@[^\s<>,:;]+)>?")
 _UNTOUCHED = "is left as it is: this is no attempt"
 _GOES_ON = "goes on with the others"
+_SLOWER = {
+    Kind.THROTTLED: "all workers go on at half the rate, which grows back by itself",
+    Kind.OVER_QUOTA: "waits: nobody is handed over; tried again after 10 min",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,8 @@ def _recipient(verdict: Verdict, config: Config) -> str:
 
 
 def _route(kind: Kind) -> str:
+    if kind in SLOWER:
+        return _SLOWER[kind]
     if kind not in (Kind.BLOCKED, Kind.REFUSED):
         return _GOES_ON
     from mailerd.delivery import OUT_OF_ORDER

@@ -17,22 +17,27 @@ from mailerd.clock import Clock, Stop
 from mailerd.contacts import Contact, ContactSource
 from mailerd.delivery.group import NOT_BEGUN, NOT_TAKEN, Group
 from mailerd.delivery.hand_overs import GroupHandOvers
-from mailerd.delivery.pace import LONGEST_GROUP, group_size, seconds_each
+from mailerd.delivery.pace import LONGEST_GROUP, LONGEST_LIMITED_GROUP, group_size, seconds_each
 from mailerd.delivery.silence import Silence
-from mailerd.delivery.values import NO_HAND_OVER, End, Letter, Pass, Work
+from mailerd.delivery.values import NO_HAND_OVER, End, Letter, Pass, Way, Work
 from mailerd.errors import ContactsUnavailable, LeaseLost, TooFewCopies
 from mailerd.message import Message
-from mailerd.outcome import Kind, Outcome
+from mailerd.outcome import SLOWER, Kind, Outcome
 from mailerd.queue.answers import Booking, Halt
 from mailerd.queue.keys import Batch
 from mailerd.queue.lease import Lease
 from mailerd.queue.ledger import Ledger
-from mailerd.transports import Session
+from mailerd.queue.limits import ROUTE, Wait, limit_of_client
 
 # Outcomes of attempts that were answered by nobody.
 NO_ANSWER = NO_HAND_OVER | {Kind.UNKNOWN}
 MAYBE_MAILED = frozenset({Kind.SENT, Kind.UNKNOWN})
 NEVER_CLAIMED = frozenset({Kind.INVALID, Kind.SUPPRESSED})
+
+# What the route gives back so soon (seconds) is waited for with the job in hand; what a client's or domain's
+# limit does, where that holds up nobody.
+LONGEST_IN_HAND = 2.0
+SHORT = 0.35
 
 # What the contact source knows of each recipient.
 Known = Mapping[str, Contact | Outcome]
@@ -41,7 +46,7 @@ Answers = Mapping[int, tuple[Outcome, float]]
 
 
 class Delivery:
-    """Delivers for one incarnation; ``session`` has so many ``connections``."""
+    """Delivers for one incarnation."""
 
     def __init__(
         self,
@@ -49,8 +54,7 @@ class Delivery:
         lease: Lease,
         slot: Slot,
         contacts: ContactSource,
-        session: Session,
-        connections: int,
+        way: Way,
         stops: tuple[Stop, Stop],
         clock: Clock,
     ) -> None:
@@ -58,8 +62,9 @@ class Delivery:
         self._lease = lease
         self._slot = slot
         self._contacts = contacts
-        self._session = session
-        self._connections = connections
+        self._session = way.session
+        self._connections = way.connections
+        self._limiter = way.limiter
         self._stops = stops
         self._clock = clock
         self._each: float | None = None  # how long a hand-over took lately
@@ -76,12 +81,25 @@ class Delivery:
             known = self._contacts.lookup(work.contact_ids)
         except ContactsUnavailable as fault:
             return Pass(End.BLOCKED, str(fault))
-        rest, busy = deque(work.contact_ids), list[str]()
+        ended = self._deliver_all(work, known, progress)
+        self._limiter.settle()
+        return ended
+
+    def _deliver_all(self, work: Work, known: Known, progress: Callable[[], None]) -> Pass:
+        rest, busy, ready = deque(work.contact_ids), list[str](), dict[str, Message]()
+        held_up: list[tuple[str, Wait]] = []
         while rest:
             if self._stops[0]:
                 return Pass(End.STOPPED)
             progress()
-            group = self._next_group(work.letter, rest, known)
+            group = self._next_group(work.letter, rest, known, ready)
+            wait = self._limit(work, group, rest, held_up)
+            ready = {contact_id: message for contact_id, (message, _) in group.waits.items()}
+            if wait is not None:
+                if wait.seconds > LONGEST_IN_HAND:
+                    return Pass(End.LIMITED, wait.reason, seconds=wait.seconds)
+                self._stops[0].wait(wait.seconds)
+                continue
             if group.messages:
                 self._claim(work, group)
                 self._hand_over(work, group, progress)
@@ -90,21 +108,51 @@ class Delivery:
             rest.extendleft(reversed(group.left))
             if group.ended:
                 return group.ended
-        return Pass(End.DONE, busy=tuple(busy))
+        return Pass(End.DONE, busy=tuple(busy), held_up=tuple(held_up))
 
-    def _next_group(self, letter: Letter, rest: deque[str], known: Known) -> Group:
+    def _next_group(
+        self, letter: Letter, rest: deque[str], known: Known, ready: Mapping[str, Message]
+    ) -> Group:
         """Who is next: taken out of ``rest``, with the mail of each, or with why there is none."""
-        group, size = Group(), group_size(self._connections, self._slot.room, self._each)
+        longest = LONGEST_LIMITED_GROUP if self._limiter.limits(letter.batch.client_id) else LONGEST_GROUP
+        group, size = Group(), group_size(self._connections, self._slot.room, self._each, longest)
         if self._silence.unbearable:
             size = 1
         while rest and len(group.messages) < size:
             contact_id = rest.popleft()
-            message = self._message(letter, known[contact_id])
+            message = ready.get(contact_id) or self._message(letter, known[contact_id])
             if isinstance(message, Outcome):
                 group.bookings.append(Booking(contact_id, message))
             else:
                 group.messages[contact_id] = message
         return group
+
+    def _limit(
+        self, work: Work, group: Group, rest: deque[str], held_up: list[tuple[str, Wait]]
+    ) -> Wait | None:
+        """
+        Take out of the group whoever may not be handed over yet: back into ``rest``, or among those held up.
+
+        Returns what is to be waited for before anything else can be done.
+        """
+        if not group.messages:
+            return None
+        client = work.letter.batch.client_id
+        group.limited(self._limiter.take(client, [mail.recipient for mail in group.messages.values()]))
+        soon = []
+        for contact_id, (_, wait) in group.waits.items():
+            if wait.limit == ROUTE or wait.seconds <= SHORT:
+                soon.append((contact_id, wait))
+            else:
+                held_up.append((contact_id, wait))
+                if wait.limit == limit_of_client(client):
+                    # All the others are its own, too.
+                    held_up += [(other, wait) for other in rest]
+                    rest.clear()
+        rest.extendleft(contact_id for contact_id, _ in reversed(soon))
+        if group.messages or group.bookings or not soon:
+            return None
+        return min((wait for _, wait in soon), key=lambda wait: wait.seconds)
 
     def _message(self, letter: Letter, contact: Contact | Outcome) -> Message | Outcome:
         if isinstance(contact, Outcome):
@@ -135,8 +183,13 @@ class Delivery:
         """Hand the claimed ones over, and note what each came to and what follows from that."""
         began = self._clock.monotonic()
         bounds = self._connections, began + LONGEST_GROUP
+
+        def answered(index: int, outcome: Outcome) -> None:
+            self._limiter.answered(index, outcome)
+            progress()
+
         mails = GroupHandOvers(
-            group, self._slot, self._lease, self._stops, self._clock, progress, bounds, self._silence
+            group, self._slot, self._lease, self._stops, self._clock, answered, bounds, self._silence
         )
         if group.claims:
             self._session.deliver(mails)
@@ -162,6 +215,8 @@ class Delivery:
             booked, delay = work.letter.policy.after(outcome, claim.attempts, claim.age, chance)
             group.bookings.append(Booking(contact_ids[index], booked, delay))
             group.came_to(outcome)
+            if outcome.kind in SLOWER:
+                group.left.append(contact_ids[index])
 
     def _remember(self, batch: Batch, bookings: Sequence[Booking]) -> None:
         """Put on the ring who has the mail, may have it or has not: a Redis that forgets it is told again."""

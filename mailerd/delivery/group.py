@@ -13,6 +13,7 @@ from mailerd.delivery.values import OUT_OF_ORDER, End, Pass
 from mailerd.message import Message
 from mailerd.outcome import Kind, Outcome
 from mailerd.queue.answers import Booking, ClaimAnswer, Claimed, Halt
+from mailerd.queue.limits import Wait
 
 EXPIRED = Outcome(Kind.EXPIRED, "expires_at had passed before it was sent")
 NOT_BEGUN = Outcome(
@@ -28,6 +29,7 @@ class Group:
     """
     Recipients who are claimed, handed over and marked together.
 
+    ``waits``: who may not be handed over yet, with the mail and what is waited for.
     ``messages``: what is to be sent, in the order in which the board has them; ``claims``: those of them (by
     that order) who are ours; ``bookings``: what is known, also of those who get no mail; ``busy``: in another
     worker's hand; ``left``: claimed, and not taken by the transport; ``ended``: how this group
@@ -39,12 +41,22 @@ class Group:
     bookings: list[Booking] = field(default_factory=list)
     busy: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
+    waits: dict[str, tuple[Message, Wait]] = field(default_factory=dict)
     ended: Pass | None = None
 
     @property
     def contact_ids(self) -> list[str]:
         """Whom a message is for, in the board's order."""
         return list(self.messages)
+
+    def limited(self, waits: Sequence[Wait | None]) -> None:
+        """The limiter has answered for each."""
+        messages, self.messages = self.messages, {}
+        for (contact_id, message), wait in zip(messages.items(), waits, strict=True):
+            if wait is None:
+                self.messages[contact_id] = message
+            else:
+                self.waits[contact_id] = message, wait
 
     def halted(self, halt: Halt) -> None:
         """Nobody may be claimed; by a try whose answer was lost they may be."""

@@ -16,17 +16,17 @@ from mailerd.delivery.group import Group
 from mailerd.delivery.silence import Silence
 from mailerd.delivery.values import OUT_OF_ORDER
 from mailerd.message import Message
-from mailerd.outcome import Kind, Outcome
+from mailerd.outcome import SLOWER, Kind, Outcome
 from mailerd.queue.lease import Lease
 
 
 class GroupHandOvers:
     """
-    See ``HandOvers``.
+    See ``HandOvers``. ``answered`` is told each answer.
 
     ``bounds``: so many are in hand at once, and may always be taken. Of the others nobody is after a stop, on
-    a route out of order, where answers are lost (``met_silence``), or after a moment (monotonic) that keeps a
-    group of a slow server short.
+    a route that is out of order or takes no more for now, where answers are lost (``met_silence``), or after
+    a moment (monotonic) that keeps a group of a slow server short.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class GroupHandOvers:
         lease: Lease,
         stops: tuple[Stop, Stop],
         clock: Clock,
-        progress: Callable[[], None],
+        answered: Callable[[int, Outcome], None],
         bounds: tuple[int, float],
         silence: Silence,
     ) -> None:
@@ -49,7 +49,7 @@ class GroupHandOvers:
         self._lease = lease
         self._stop, self._hurry = stops
         self._clock = clock
-        self._progress = progress
+        self._answered = answered
         self._at_once, self._until = bounds
         self._silence = silence
         self._over = False
@@ -86,6 +86,6 @@ class GroupHandOvers:
         # Those that a stop breaks off have no answer either.
         if outcome.kind is Kind.UNKNOWN and self._silence.unbearable and not self._stop:
             self._over = self.met_silence = True
-        if outcome.kind in OUT_OF_ORDER:
+        if outcome.kind in OUT_OF_ORDER or outcome.kind in SLOWER:
             self._over = True
-        self._progress()
+        self._answered(index, outcome)

@@ -11,6 +11,8 @@ from math import ceil
 
 # What a group's hand-overs may take (seconds) before nobody else of it is handed over.
 LONGEST_GROUP = 0.5
+# The same where limits hold: whoever waits within a group has a permit that nobody else can use meanwhile.
+LONGEST_LIMITED_GROUP = 0.02
 
 
 def seconds_each(took: float, answered: int, connections: int) -> float:
@@ -18,11 +20,11 @@ def seconds_each(took: float, answered: int, connections: int) -> float:
     return took / ceil(answered / connections)
 
 
-def group_size(connections: int, room: int, each: float | None) -> int:
+def group_size(connections: int, room: int, each: float | None, longest: float = LONGEST_GROUP) -> int:
     """
     How many are taken in hand together, at most what the board has ``room`` for.
 
     ``each``: how long a hand-over took lately (seconds); None: nobody knows, and each connection gets one.
     """
-    rounds = 1 if each is None else int(min(LONGEST_GROUP / max(each, 1e-6), room))
+    rounds = 1 if each is None else int(min(longest / max(each, 1e-6), room))
     return min(room, connections * max(rounds, 1))

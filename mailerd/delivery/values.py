@@ -16,7 +16,10 @@ from mailerd.errors import RenderFailed
 from mailerd.message import Composer, Message
 from mailerd.outcome import Kind, Outcome, RetryPolicy
 from mailerd.queue.keys import Batch
+from mailerd.queue.limiter import Limiter
+from mailerd.queue.limits import Wait
 from mailerd.render import Template
+from mailerd.transports import Session
 
 
 class End(Enum):
@@ -28,6 +31,7 @@ class End(Enum):
     CANCELLED = auto()  # the batch was cancelled: nobody of the rest is handed over any more
     BLOCKED = auto()  # the route or the contact database is out of order: the rest is untouched
     REFUSED = auto()  # the same, and asking again may make it worse
+    LIMITED = auto()  # the fleet has handed over what the route gets for now: the rest is untouched
 
 
 # Outcomes of attempts in which nothing was handed over.
@@ -38,11 +42,27 @@ OUT_OF_ORDER = {Kind.BLOCKED: End.BLOCKED, Kind.REFUSED: End.REFUSED}
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """The end of a pass; ``reason`` says what blocked it; ``busy`` are in another worker's hand."""
+    """
+    The end of a pass.
+
+    ``reason`` says what blocked it, for so many ``seconds`` where that is known; ``busy`` are in another
+    worker's hand; ``held_up`` wait for a limit of their client or their domain, each with what it is.
+    """
 
     end: End
     reason: str = ""
     busy: tuple[str, ...] = ()
+    seconds: float = 0.0
+    held_up: tuple[tuple[str, Wait], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How mails leave: over a session of so many connections, as fast as the limiter lets the fleet."""
+
+    session: Session
+    connections: int
+    limiter: Limiter
 
 
 @dataclass(frozen=True, slots=True)

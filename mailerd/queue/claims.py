@@ -43,6 +43,15 @@ class Claim:
     era: str = ""  # the life of Redis that it was taken from
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Pieces of a batch that stand in line, each for the limit of that name, and what the batch waits for."""
+
+    tag: str
+    waiting_for: str
+    pieces: tuple[tuple[str, Slice], ...]
+
+
 class Taker:
     """
     Takes one job at a time over a connection of its own, which may block in the server.
@@ -210,11 +219,22 @@ class Claims:
             raise LeaseLost
         return answer[1:]
 
-    def ack(self, claim: Claim, rest: Slice | None = None, delay: float = 0.0) -> None:
-        """The job is done; what is left of it, if anything, comes back in ``delay`` seconds."""
+    def ack(
+        self, claim: Claim, rest: Slice | None = None, delay: float = 0.0, line: Line | None = None
+    ) -> None:
+        """The job is done; what is left of it, if anything, comes back after ``delay`` or from a line."""
         payload: tuple[Argument, Argument] = (uuid4().hex, rest.to_bytes()) if rest else ("", b"")
         keys = [*self._own(claim), self._keys.jobs, self._keys.retry, self._keys.later]
-        if not self._end(claim, "finish", keys, [*payload, int(delay * 1000)], claim.era):
+        arguments: list[Argument] = [*payload, int(delay * 1000)]
+        script = "finish"
+        if line is not None:
+            script = "line_up"
+            lines = list(dict.fromkeys(limit for limit, _ in line.pieces))
+            keys += [self._keys.batch(line.tag), *map(self._keys.line, lines)]
+            arguments.append(line.waiting_for)
+            for limit, piece in line.pieces:
+                arguments += [lines.index(limit) + 1, piece.to_bytes()]
+        if not self._end(claim, script, keys, arguments, claim.era):
             self.give_back(claim)
 
     def give_back(self, claim: Claim, tag: str = "", waiting_for: str = "") -> None:

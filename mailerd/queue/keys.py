@@ -112,6 +112,10 @@ class Keys:
         """A limit as it stands, and what the keys beside it begin with."""
         return f"{self._prefix}limit:{name}"
 
+    def line(self, name: str) -> str:
+        """The slices that stand in line for a limit."""
+        return f"{self.limit(name)}:line"
+
     def bucket(self, batch: Batch, number: int) -> str:
         """The hash with the rows of one bucket."""
         return f"{self._prefix}rows:{batch.tag}:{number}" if batch.buckets else self.batch(batch.tag)

@@ -124,6 +124,10 @@ class Limiter:
         self._counting_since = clock.monotonic()
         self._counted = 0
 
+    def limits(self, client_id: str) -> bool:
+        """Whether a limit may hold for some mail of this client's."""
+        return not self._route_open or client_id in self._table.clients or bool(self._table.domains)
+
     def take(self, client_id: str, addresses: Sequence[str]) -> list[Wait | None]:
         """
         For each recipient None, which is leave to hand over now, or what it waits for.
@@ -145,7 +149,7 @@ class Limiter:
         return waits
 
     def answered(self, index: int, outcome: Outcome) -> None:
-        """What a hand-over came to, now; ``index`` is that of the recipient in the last ``take``."""
+        """What a hand-over came to, now; ``index`` counts those who got leave from the last ``take``."""
         if outcome.kind is not Kind.WITHHELD:
             self._answers.append((index, outcome, self._clock.monotonic()))
 
@@ -190,12 +194,14 @@ class Limiter:
         kinds = Counter(filter(None, whose))
         limits = self._involved(kinds)
         _, ask, granted, said = self._run(limits, kinds)
-        self._owed, self._held, self._ask_account = {}, whose, bool(ask)
+        self._owed, self._ask_account = {}, bool(ask)
         states = dict(zip(limits, (_State.of(each) for each in said), strict=True))
         for limit, state in states.items():
             self._tell(limit, state)
         left = {kind: _Share.of(share, limits) for kind, share in zip(kinds, granted, strict=True)}
-        return [self._leave(left.get(of), states) for of in whose]
+        waits = [self._leave(left.get(of), states) for of in whose]
+        self._held = [of for of, wait in zip(whose, waits, strict=True) if wait is None]
+        return waits
 
     def _leave(self, share: _Share | None, states: dict[LimitOf, _State]) -> Wait | None:
         """One permit out of what was granted to this kind of recipient, or why there is none."""

@@ -17,6 +17,11 @@ ROUTE = "route"
 _TODAY = 3600.0
 
 
+def limit_of_client(client_id: str) -> str:
+    """The name of a client's limit."""
+    return f"client:{client_id}"
+
+
 @dataclass(frozen=True, slots=True)
 class LimitOf:
     """What the configuration says of one limit; ``who`` is whom it holds for."""
@@ -25,6 +30,10 @@ class LimitOf:
     who: str
     per_second: float = 0.0
     per_day: int = 0
+
+    def at_once(self, most: int) -> int:
+        """How many it lets through at once, at most so many."""
+        return min(most, max(1, int(self.per_second))) if self.per_second else most
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +52,7 @@ class Table:
         self.route = LimitOf(ROUTE, "the route", limits.per_second, limits.per_day)
         self.clients = {
             one.client_id: LimitOf(
-                f"client:{one.client_id}", f"client {one.client_id}", one.per_second, one.per_day
+                limit_of_client(one.client_id), f"client {one.client_id}", one.per_second, one.per_day
             )
             for one in limits.clients
         }
@@ -51,6 +60,10 @@ class Table:
             one.domain: LimitOf(f"domain:{one.domain}", one.domain, one.per_second, one.per_day)
             for one in limits.domains
         }
+
+    def of(self, name: str) -> LimitOf:
+        """The one with this name."""
+        return next(limit for limit in self.all() if limit.name == name)
 
     def all(self) -> list[LimitOf]:
         """Each of them, the route's first."""
@@ -67,7 +80,7 @@ def words_of(limit: LimitOf, why: str, rate: float, day: int, said: str, until: 
             used = f"the {day:,} mails that {limit.who} gets in 24 hours are used up"
             return f"{used}; the next by {at} at the latest"
         case "pause":
-            return f"{said}; the next try at {at}"
+            return f"{said}; the next try by {at}"
         case _:
             return "asking Amazon SES what the account may send"
 

@@ -18,6 +18,7 @@ from mailerd.queue.burial import Burial
 from mailerd.queue.connection import translated
 from mailerd.queue.keys import Batch, Keys, field_prefix
 from mailerd.queue.ledger import known_batch
+from mailerd.queue.limits import Table
 from mailerd.queue.payloads import TICKET, Slice, Ticket
 from mailerd.queue.scripts import Argument, run
 
@@ -46,6 +47,7 @@ class Upkeep:
         self._keys = keys
         self._slice = config.queue.slice
         self._max_deaths = config.queue.max_deaths
+        self._lines = Table(config.limits).all()[1:]
         self._retention_ms = int(config.queue.retention_days * DAY_MS)
         self._replay_ms = max(1, int(config.queue.replay_days * DAY_MS) - self._retention_ms)
 
@@ -72,6 +74,13 @@ class Upkeep:
             promoted += moved
             if moved < DUE_AT_ONCE:
                 return promoted
+
+    def call_up(self) -> int:
+        """Bring whoever stands in line for a limit to the queue, at its rate; how many pieces."""
+        keys = [self._keys.queue, *(self._keys.limit(limit.name) for limit in self._lines)]
+        bounds = [(str(limit.per_second), limit.per_day) for limit in self._lines]
+        called: int = run(self._client, "call_up", keys, [value for pair in bounds for value in pair])
+        return called
 
     def reap(self, incarnation: str, blame: Blame) -> int:
         """

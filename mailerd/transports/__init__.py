@@ -6,17 +6,28 @@ The ways out, and which one the configuration asks for.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mailerd.clock import SystemClock
 from mailerd.config import Config, Ses
 from mailerd.errors import ConfigurationError, Problem
+from mailerd.outcome import Allowance
+from mailerd.transports.domains import Domains
 from mailerd.transports.session import HandOvers, Session, Transport
 
 if TYPE_CHECKING:
     from mailerd.transports.ses import SesTransport
 
-__all__ = ["HandOvers", "Session", "Transport", "open_ses", "open_transport"]
+__all__ = [
+    "Domains",
+    "HandOvers",
+    "Session",
+    "Transport",
+    "account_of",
+    "open_ses",
+    "open_transport",
+]
 
 
 def open_transport(config: Config) -> Transport | None:
@@ -36,6 +47,11 @@ def open_transport(config: Config) -> Transport | None:
     if config.mail.transport == "ses":
         return open_ses(config)
     return None
+
+
+def account_of(transport: Transport) -> Callable[[], Allowance | None] | None:
+    """How to ask what the transport's account grants; None where it has none that says so."""
+    return getattr(transport, "allowance", None)
 
 
 def open_ses(config: Config) -> SesTransport:

@@ -31,8 +31,8 @@ _LONGEST_REASON = 500
 KINDS = {
     Meaning.DEFERRED: Kind.DEFERRED,
     Meaning.FAILED: Kind.FAILED,
-    Meaning.THROTTLE: Kind.BLOCKED,
-    Meaning.QUOTA: Kind.REFUSED,
+    Meaning.THROTTLE: Kind.THROTTLED,
+    Meaning.QUOTA: Kind.OVER_QUOTA,
     Meaning.ROUTE: Kind.REFUSED,
     Meaning.OUTAGE: Kind.BLOCKED,
 }

@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import logging
 import re
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,11 +21,13 @@ from enum import IntEnum
 from mailerd.clock import Clock, leave_signals_to_the_main_thread
 from mailerd.config import Ses
 from mailerd.message import Message
-from mailerd.outcome import Kind, Outcome
-from mailerd.transports.ses_answers import Cause, Refusal, cause_of, day_is_over, refused
+from mailerd.outcome import Allowance, Kind, Outcome
+from mailerd.transports.ses_answers import Refusal, refused
 from mailerd.transports.ses_client import Account, NoAnswer, SesClient, SesRefused, Withheld
 from mailerd.transports.session import Begin, Session
 from mailerd.transports.threads import Threads
+
+log = logging.getLogger(__name__)
 
 _ABORTED = Outcome(Kind.WITHHELD, "not handed over: told to stop before that")
 _PLAIN_TAG = re.compile(r"(?!__)[A-Za-z0-9_-]{1,256}")
@@ -50,7 +53,6 @@ class SesTransport:
         # Each request has a thread of its own beside the conversation's, which can leave it when told to
         # stop: boto3 has no way to end one.
         self._threads = ThreadPoolExecutor(connections, "ses", initializer=leave_signals_to_the_main_thread)
-        self._day_is_over = ""
 
     def session(self, connections: int) -> Session:
         """See ``Transport``."""
@@ -85,6 +87,18 @@ class SesTransport:
         except SesRefused as fault:
             return f"{self.where} refused us: {fault}"
 
+    def allowance(self) -> Allowance | None:
+        """What SES grants the account; None where it does not say."""
+        account = self.account()
+        if isinstance(account, str):
+            log.warning(
+                "SES does not say what it grants us; only [limits] hold: %s",
+                account,
+                extra={"event": "ses.mute"},
+            )
+            return None
+        return Allowance(account.rate, max(0, int(account.day)), int(account.sent))
+
     def start(self, message: Message, hand_over: HandOver) -> Future[Outcome]:
         """Hand a mail over in a thread of its own; ``hand_over`` is told when it is over."""
         answer = self._threads.submit(self._hand_over, message, hand_over)
@@ -100,21 +114,13 @@ class SesTransport:
             return hand_over.cut_off(str(fault))
         except SesRefused as fault:
             return self._refused(fault.refusal, message, hand_over)
-        self._day_is_over = ""
         return Outcome(Kind.SENT, f"taken by Amazon SES as {given}", given)
 
     def _refused(self, refusal: Refusal, message: Message, hand_over: HandOver) -> Outcome:
         if hand_over.stage is Stage.PREPARED:
             # Nothing went to SES: it was whoever gives us credentials.
             return Outcome(Kind.REFUSED, f"no credentials for Amazon SES: {refusal}")
-        outcome = refused(refusal, message)
-        if cause_of(refusal, message.recipient) is not Cause.QUOTA:
-            return outcome
-        # The first refusal tells it: from then on nothing more of ours counts.
-        self._day_is_over = self._day_is_over or day_is_over(refusal.date)
-        latest = f" (by {self._day_is_over} at the latest)" if self._day_is_over else ""
-        said = f"waits until SES takes mail again{latest}, asking every minute"
-        return Outcome(outcome.kind, f"{outcome.reason.rstrip('.')}; {said}")
+        return refused(refusal, message)
 
 
 class SesConversation:

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, timedelta
-from email.utils import parsedate_to_datetime
 from enum import StrEnum
 
 from mailerd.message import Message
@@ -38,20 +36,19 @@ KINDS = {
     Cause.MESSAGE: Kind.FAILED,
     Cause.ROUTE: Kind.REFUSED,
     Cause.OUTAGE: Kind.BLOCKED,
-    Cause.THROTTLE: Kind.BLOCKED,
-    Cause.QUOTA: Kind.REFUSED,
+    Cause.THROTTLE: Kind.THROTTLED,
+    Cause.QUOTA: Kind.OVER_QUOTA,
     Cause.UNKNOWN: Kind.UNKNOWN,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An answer other than yes: HTTP status, AWS's code and text, and the time by SES's clock, if told."""
+    """An answer other than yes: HTTP status, AWS's code and text."""
 
     status: int
     code: str
     text: str
-    date: str = ""
 
     def __str__(self) -> str:
         """The refusal in SES's own words."""
@@ -129,19 +126,6 @@ def refused(refusal: Refusal, message: Message) -> Outcome:
     for address, shown in ((message.recipient, "<recipient>"), (message.sender, "<sender>")):
         words = re.sub(re.escape(address), shown, words, flags=re.IGNORECASE)
     return Outcome(KINDS[cause], " ".join(f"Amazon SES: {words}".split())[:_LONGEST_REASON])
-
-
-def day_is_over(date: str) -> str:
-    """
-    When at the latest all that counts at ``date`` against the quota of 24 hours counts no more.
-
-    In words for people; empty where SES did not say what time it is.
-    """
-    try:
-        said = parsedate_to_datetime(date)
-    except ValueError:
-        return ""
-    return f"{(said + timedelta(hours=24)).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _by_status(status: int) -> Cause:

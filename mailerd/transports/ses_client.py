@@ -195,9 +195,8 @@ class SesClient:
 def _refusal(error: ClientError) -> Refusal:
     said = error.response
     facts = said.get("ResponseMetadata", {})
-    date = facts.get("HTTPHeaders", {}).get("date", "")
     code, text = said.get("Error", {}).get("Code", ""), said.get("Error", {}).get("Message", "")
-    return Refusal(facts.get("HTTPStatusCode", 0), str(code), " ".join(str(text).split()), date)
+    return Refusal(facts.get("HTTPStatusCode", 0), str(code), " ".join(str(text).split()))
 
 
 def _line(error: Exception) -> str:

@@ -37,7 +37,7 @@ class HandOvers(Protocol):
         What became of a mail, told once for each.
 
         SENT, DEFERRED, FAILED, UNKNOWN (handed over, no answer), WITHHELD (``begin`` said no, or told to
-        stop), and BLOCKED or REFUSED (the route).
+        stop), BLOCKED or REFUSED (the route), and THROTTLED or OVER_QUOTA (it takes no more for now).
         """
 
 

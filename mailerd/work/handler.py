@@ -22,9 +22,10 @@ from mailerd.errors import JobRejected, TemplateBroken, TooFewCopies
 from mailerd.job import EmailJob
 from mailerd.outcome import Kind, Outcome
 from mailerd.queue.answers import Booking, Halt, OpenBatch, Opening
-from mailerd.queue.claims import Claim, Claims
+from mailerd.queue.claims import Claim, Claims, Line
 from mailerd.queue.keys import Batch, in_bucket_order
 from mailerd.queue.ledger import ROWS_IN_A_SCRIPT, Ledger
+from mailerd.queue.limits import Table, Wait
 from mailerd.queue.payloads import Slice, Ticket, job_id, parse, slice_of
 from mailerd.work.held import Held, Together, claims_of, together
 from mailerd.work.letters import Letters
@@ -61,6 +62,7 @@ class Handler:
         self._slice = config.queue.slice
         self._lease_seconds = config.queue.lease
         self._max_deaths = config.queue.max_deaths
+        self._limits = Table(config.limits)
 
     def work_off(self, held: deque[Held]) -> Pass | None:
         """
@@ -174,7 +176,7 @@ class Handler:
             raise
         if ended.end is End.CANCELLED:
             return self._close(claims, opened.batch, contacts)
-        return self._let_go(claims, opened.batch, ended)
+        return self._let_go(claims, opened.batch, ended, retry=retry)
 
     def _close(self, claims: Together, batch: Batch, contacts: Sequence[str]) -> Pass | None:
         """
@@ -187,19 +189,19 @@ class Handler:
         self._done(claims)
         return None
 
-    def _let_go(self, claims: Together, batch: Batch, ended: Pass) -> Pass | None:
+    def _let_go(self, claims: Together, batch: Batch, ended: Pass, *, retry: bool) -> Pass | None:
         if ended.end is End.STOPPED:
             self._give_back(claims)
-        elif ended.end in (End.BLOCKED, End.REFUSED):
+        elif ended.end in (End.BLOCKED, End.REFUSED, End.LIMITED):
             self._give_back(claims, batch.tag, ended.reason)
             return ended
         elif ended.end is End.PAUSED:
             return self._park(claims, batch)
-        elif ended.busy:
+        elif ended.busy or ended.held_up:
             # The first ack puts those aside, so that they are in a job before the other acks.
-            self._claims.ack(
-                claims[0], slice_of(batch.client_id, batch.batch_id, ended.busy), self._lease_seconds
-            )
+            busy = slice_of(batch.client_id, batch.batch_id, ended.busy) if ended.busy else None
+            line = self._line(batch, ended.held_up, retry=retry)
+            self._claims.ack(claims[0], busy, self._lease_seconds, line)
             self._done(claims[1:])
         else:
             self._done(claims)
@@ -213,6 +215,21 @@ class Handler:
         """The oldest last: whoever is given back last comes first again."""
         for claim in reversed(claims):
             self._claims.give_back(claim, tag, waiting_for)
+
+    def _line(self, batch: Batch, held_up: Sequence[tuple[str, Wait]], *, retry: bool) -> Line | None:
+        """Those who wait for a limit stand in line for it, in pieces that it lets through at once."""
+        if not held_up:
+            return None
+        whose: dict[str, list[str]] = {}
+        for contact_id, wait in held_up:
+            whose.setdefault(wait.limit, []).append(contact_id)
+        pieces = []
+        for limit, contact_ids in whose.items():
+            size = self._limits.of(limit).at_once(self._slice)
+            for start in range(0, len(contact_ids), size):
+                some = contact_ids[start : start + size]
+                pieces.append((limit, slice_of(batch.client_id, batch.batch_id, some, retry=retry)))
+        return Line(batch.tag, held_up[-1][1].reason, tuple(pieces))
 
     def _letter(self, opened: OpenBatch) -> Letter | str | None:
         """What the batch sends, or why nobody can get it; None where nothing is sent at all."""

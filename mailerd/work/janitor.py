@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 # A dead worker's group settled, an incarnation without a lease reaped, a recipient whose answer a death took.
 EVENTS = ("death_settled", "lease_reaped", "recipient_unknown")
+# Whoever stands in line for a limit is called up so often (seconds): a pause without use.
+CALL_UP_EVERY = 0.25
 NEVER_BEGUN = Outcome(Kind.WITHHELD, "its worker died before the hand-over")
 NO_ANSWER = Outcome(Kind.UNKNOWN, "its worker died before the answer came")
 
@@ -72,6 +74,9 @@ class Janitor:
             _Chore(upkeep.visit_graves, 60.0),
             _Chore(upkeep.forget_old_batches, 3600.0),
         ]
+
+        if config.limits.clients or config.limits.domains:
+            self._chores.append(_Chore(upkeep.call_up, CALL_UP_EVERY))
 
     def run(self, deaths: queue.SimpleQueue[Death | None]) -> None:
         """Settle deaths as they come, and do the chores in between."""

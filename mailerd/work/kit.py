@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from mailerd.config import Config
 from mailerd.contacts import ContactSource, open_contacts
-from mailerd.transports import Session, open_transport
+from mailerd.queue.limiter import Outside
+from mailerd.transports import Domains, Session, account_of, open_transport
 from mailerd.work.letters import Letters
 
 
@@ -28,6 +29,7 @@ class Kit:
     letters: Letters
     session: Session | None
     troubles: Callable[[], Mapping[str, str]]
+    outside: Outside
 
     @classmethod
     def of(cls, config: Config) -> Kit:
@@ -35,4 +37,5 @@ class Kit:
         transport = open_transport(config)
         session = transport.session(config.workers.connections) if transport else None
         troubles = transport.troubles if transport else dict
-        return cls(open_contacts(config), Letters(config), session, troubles)
+        outside = Outside(account_of(transport) if transport else None, Domains(config.limits.domains).of)
+        return cls(open_contacts(config), Letters(config), session, troubles, outside)

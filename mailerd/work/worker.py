@@ -17,7 +17,7 @@ from contextlib import suppress
 from mailerd.board import Event, Slot, SlotState
 from mailerd.clock import Clock, Stop
 from mailerd.config import Config, Ses
-from mailerd.delivery import Delivery, Pass
+from mailerd.delivery import Delivery, End, Pass, Way
 from mailerd.errors import (
     EXIT_CLEAN,
     EXIT_RECYCLE,
@@ -33,6 +33,7 @@ from mailerd.queue.eras import greeting
 from mailerd.queue.keys import Keys
 from mailerd.queue.lease import Lease, leave, register
 from mailerd.queue.ledger import Ledger
+from mailerd.queue.limiter import Limiter
 from mailerd.queue.upkeep import Blame, Upkeep
 from mailerd.work.failover import Failover
 from mailerd.work.handful import TOO_LONG, Handful
@@ -47,6 +48,8 @@ log = logging.getLogger(__name__)
 # What one step may take at most (seconds) before the supervisor calls the worker wedged.
 LONGEST_TAKE = BLOCK + 5 + CONNECT_TIMEOUT + 7
 LONGEST_STEP = 60.0
+# A route that gets nothing more for hours is looked at so often (seconds): its limits may change.
+LONGEST_LIMIT = 5.0
 # A job of so many bytes, when parsed, leaves the worker with more memory than it will ever need again.
 LARGE_JOB = 4 * 2**20
 
@@ -168,7 +171,8 @@ class Worker:
             self._claims.give_back(self._held.pop().claim)
 
     def _wait_for_the_route(self, ended: Pass) -> None:
-        pause = self._route.blocked(ended)
+        limited = ended.end is End.LIMITED  # nothing is out of order then
+        pause = min(ended.seconds, LONGEST_LIMIT) if limited else self._route.blocked(ended)
         self._enter(SlotState.WAITING, pause + LONGEST_STEP)
         self._stop.wait(pause)
 
@@ -210,8 +214,11 @@ class Worker:
         )
         contacts, session, stops, clock = self._kit.contacts, self._kit.session, self._stops, self._clock
         if session:
-            connections = config.workers.connections
-            self._delivery = Delivery(ledger, lease, self._slot, contacts, session, connections, stops, clock)
+            limiter = Limiter(
+                self._client, keys, lease, config.limits, self._kit.outside, self._patience, clock
+            )
+            way = Way(session, config.workers.connections, limiter)
+            self._delivery = Delivery(ledger, lease, self._slot, contacts, way, stops, clock)
         self._handler = Handler(
             config,
             self._claims,

@@ -83,7 +83,7 @@ def test_a_mail_is_sent_in_the_servers_words(server: Server, opened: Open) -> No
         ("DATA", "554 5.5.1 no valid recipients", Kind.FAILED),
         ("DOT", "452 4.3.1 disk full", Kind.DEFERRED),
         ("DOT", "554 5.7.1 spam", Kind.FAILED),
-        ("DOT", "454 Throttling failure: Maximum sending rate exceeded.", Kind.BLOCKED),
+        ("DOT", "454 Throttling failure: Maximum sending rate exceeded.", Kind.THROTTLED),
         ("MAIL", "550 5.7.1 not your domain", Kind.REFUSED),
         ("MAIL", "451 4.3.2 out of order", Kind.BLOCKED),
     ],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 
 from rigs.daemon import Daemon, Sections
-from rigs.fake_ses import ENVIRONMENT, FakeSes
+from rigs.fake_ses import ENVIRONMENT, TOO_MANY, FakeSes
 from rigs.project import Project, address, job
 from rigs.redis_server import RedisServer
 from rigs.waiting import wait_until
@@ -73,26 +72,54 @@ def test_a_batch_arrives_and_a_lost_answer_is_not_a_repeat(
 
 @pytest.mark.covers("mail-10")
 @pytest.mark.slow
-def test_a_used_up_day_is_waited_for(start: Start, project: Project, fake: FakeSes) -> None:
+def test_a_used_up_day_is_waited_for(
+    start: Start, project: Project, fake: FakeSes, valkey: RedisServer
+) -> None:
     """Nobody fails; the batch says why it waits and until when; it goes on by itself when SES takes mail."""
     contacts = project.contacts(12)
-    fake.state.day = 5
-    daemon = start(workers={"processes": 1})
+    fake.state.day = 9
+    fake.spend(4)
+    daemon = start(workers={"processes": 2})
     daemon.post("/queue", job("news", contacts))
     wait_until(lambda: daemon.batch("news")["waiting_for"], 10, daemon.tail)
     waiting = daemon.batch("news")
-    fake.spend(-100)
+    fake.state.day = 50
+    valkey.client().delete("{email_queue}:account")  # a minute has passed
     batch = daemon.wait_for_batch("news", 30)
 
     assert waiting["counts"] == {"sent": 5, "queued": 7}
-    assert "Daily message quota exceeded" in waiting["waiting_for"]
-    assert " UTC at the latest" in waiting["waiting_for"]
+    assert waiting["waiting_for"].startswith(
+        "the 9 mails that the route gets in 24 hours are used up; the next"
+    )
+    assert waiting["waiting_for"].endswith(" UTC at the latest")
     assert batch["counts"] == {"sent": 12}
     assert fake.recipients() == Counter(map(address, contacts))
-    assert daemon.log.count("The route is blocked") == 1
-    assert "attempts" not in json.dumps(
-        daemon.get("/batches/news/recipients?state=failed").json["recipients"]
-    )
+    assert fake.problems() == {}
+    assert daemon.log.count("Mails wait: ") == daemon.log.count("Mails go again for the route") == 1
+    assert "The route is blocked" not in daemon.log
+
+
+@pytest.mark.covers("mail-10")
+@pytest.mark.slow
+def test_a_day_that_ends_before_the_account_says_so_is_waited_for(
+    start: Start, project: Project, fake: FakeSes, valkey: RedisServer
+) -> None:
+    """SES's word holds for all workers, until its account has something left again."""
+    contacts = project.contacts(6)
+    fake.state.rules = [{"do": f"TooManyRequestsException: {TOO_MANY}", "times": 1}]
+    daemon = start(workers={"processes": 1, "connections": 1})
+    daemon.post("/queue", job("news", contacts))
+    wait_until(lambda: daemon.batch("news")["waiting_for"], 10, daemon.tail)
+    waiting = daemon.batch("news")
+    fake.state.day = 50_000
+    valkey.client().delete("{email_queue}:account")
+    batch = daemon.wait_for_batch("news", 30)
+
+    assert waiting["counts"] == {"queued": 6}
+    assert TOO_MANY[:-1] in waiting["waiting_for"]
+    assert "; the next try by " in waiting["waiting_for"]
+    assert batch["counts"] == {"sent": 6}
+    assert daemon.log.count("Mails wait: ") == 1
 
 
 @pytest.mark.slow
@@ -115,17 +142,44 @@ def test_a_stop_does_not_wait_for_ses(start: Start, project: Project, fake: Fake
 @pytest.mark.slow
 @pytest.mark.covers("mail-6", "mail-25")
 def test_over_the_rate_nobody_loses_an_attempt(start: Start, project: Project, fake: FakeSes) -> None:
-    """What SES throttles comes again, counts as no attempt, and is sent once."""
-    contacts = project.contacts(60)
-    fake.state.rate = 20
+    """An account that grants more than it takes: what it throttles is sent later, once, and is no attempt."""
+    contacts = project.contacts(100)
+    fake.state.rate, fake.state.granted = 20, 100
     daemon = start(mail={"max_age": 1})
     daemon.post("/queue", job("news", contacts))
     batch = daemon.wait_for_batch("news", 60)
 
-    assert batch["counts"] == {"sent": 60}
+    assert batch["counts"] == {"sent": 100}
     assert fake.recipients() == Counter(map(address, contacts))
     assert set(fake.problems()) == {"TooManyRequestsException"}
     assert fake.most_in_a_second() <= 20
+    assert "The route is blocked" not in daemon.log
+
+
+@pytest.mark.slow
+@pytest.mark.covers("mail-7")
+def test_a_fleet_never_sends_more_than_the_account_grants(
+    start: Start, project: Project, fake: FakeSes
+) -> None:
+    """Two daemons, four workers, one stopped for a while and one killed: never too many in any second."""
+    contacts = project.contacts(140)
+    fake.state.rate = 14
+    first, second = start(), start()
+    first.post("/queue", job("news", contacts))
+    wait_until(lambda: len(fake.mails()) >= 30, 20, first.tail)
+    stopped = second.workers()[0]
+    stopped.suspend()
+    first.workers()[0].kill()
+    wait_until(lambda: len(fake.mails()) >= 60, 20, first.tail)
+    stopped.resume()
+    batch = first.wait_for_batch("news", 60, states=("done", "needs_attention"))
+
+    assert set(batch["counts"]) <= {"sent", "unknown"}
+    assert sum(batch["counts"].values()) == 140
+    assert max(fake.recipients().values()) == 1
+    assert fake.most_in_a_second() <= 14
+    assert fake.problems() == {}
+    assert sum(call.operation == "GetAccount" for call in fake.calls) == 1
 
 
 @pytest.mark.slow

@@ -69,6 +69,7 @@ class State:
     """What the account may do; change it at any time. None is no limit. ``verified``: addresses, domains."""
 
     rate: int | None = None  # recipients in any sliding second
+    granted: int | None = None  # what it says of that, where it is not the truth
     day: int | None = None  # recipients in any 24 hours
     sending: bool = True
     standing: str = "HEALTHY"
@@ -174,7 +175,7 @@ class FakeSes:
             "ProductionAccessEnabled": state.production,
             "SendQuota": {
                 "Max24HourSend": float(-1 if state.day is None else state.day),
-                "MaxSendRate": float(state.rate or 1000),
+                "MaxSendRate": float(state.granted or state.rate or 1000),
                 "SentLast24Hours": float(sent),
             },
         }

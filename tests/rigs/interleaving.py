@@ -25,7 +25,7 @@ from mailerd.board.slot import slot_size
 from mailerd.clock import Stop, SystemClock
 from mailerd.config import Config
 from mailerd.contacts import Contact
-from mailerd.delivery import Delivery
+from mailerd.delivery import Delivery, Way
 from mailerd.errors import LeaseLost, RedisUnavailable
 from mailerd.message import Message
 from mailerd.outcome import Kind, Outcome
@@ -34,6 +34,7 @@ from mailerd.queue.claims import Claim, Claims
 from mailerd.queue.connection import Patience, translated
 from mailerd.queue.lease import leave, register
 from mailerd.queue.ledger import Ledger
+from mailerd.queue.limiter import Limiter, Outside
 from mailerd.queue.model import Action, Effect
 from mailerd.queue.payloads import job_id
 from mailerd.queue.scripts import run
@@ -214,7 +215,9 @@ class SteppedWorker:
         ledger = Ledger(client, keys, self._lease.incarnation, config.queue.lease, patience)  # type: ignore[arg-type] # gated
         session = Threads([PostConversation(stage.post, lambda: self.turns)])
         stops = (self.stop, self.hurry)
-        delivery = Delivery(ledger, self._lease, self._slot, stage.post, session, 1, stops, clock)
+        limiter = Limiter(client, keys, self._lease, config.limits, Outside(), patience, clock)  # type: ignore[arg-type] # gated
+        way = Way(session, 1, limiter)
+        delivery = Delivery(ledger, self._lease, self._slot, stage.post, way, stops, clock)
         self._handler = Handler(
             config, claims, ledger, delivery, stage.letters, self.stop, lambda: None, self._slot.tally
         )

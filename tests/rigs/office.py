@@ -22,11 +22,13 @@ from mailerd.board.slot import slot_size
 from mailerd.clock import Stop
 from mailerd.config import Config
 from mailerd.contacts import Contact
-from mailerd.delivery import OUT_OF_ORDER, Delivery, Pass
+from mailerd.delivery import OUT_OF_ORDER, Delivery, Pass, Way
 from mailerd.errors import ContactsUnavailable
 from mailerd.message import Message
 from mailerd.outcome import Kind, Outcome
 from mailerd.queue.claims import Claim
+from mailerd.queue.limiter import Limiter, Outside
+from mailerd.transports import Domains
 from mailerd.transports.threads import Threads
 from mailerd.work.handler import Handler
 from mailerd.work.held import Held
@@ -116,12 +118,20 @@ class Man:
 class Office:
     """A queue, its templates, its post and its janitor, all by the clock of the bench."""
 
-    def __init__(self, bench: LedgerBench, folder: Path, transport: str, **mail: object) -> None:
+    def __init__(
+        self,
+        bench: LedgerBench,
+        folder: Path,
+        transport: str,
+        limits: dict[str, Any] | None = None,
+        **mail: object,
+    ) -> None:
         self.templates = folder / "templates"
         self.write("welcome", "Hello {{ name }}")
         sections: dict[str, Any] = {
             "daemon": {"state_dir": folder / "state"},
             "templates": {"path": self.templates},
+            "limits": limits or {},
             "mail": {"transport": transport, "from": "news@example.com", "retry_delays": [60, 120], **mail},
         }
         made = Config.model_validate(sections)
@@ -142,10 +152,20 @@ class Office:
         slot.open(hands.incarnation, 1, 0.0)
         delivery = None
         if self.config.mail.transport != "none":
-            session, stops, clock = Threads([self.post] * CONNECTIONS), (stop, hurry), self.bench.clock
-            delivery = Delivery(
-                hands.ledger, hands.lease, slot, self.post, session, CONNECTIONS, stops, clock
+            stops, clock = (stop, hurry), self.bench.clock
+            patience = self.bench.patience()
+            outside = Outside(None, Domains(self.config.limits.domains).of)
+            limiter = Limiter(
+                self.bench.client,
+                self.bench.keys,
+                hands.lease,
+                self.config.limits,
+                outside,
+                patience,
+                clock,
             )
+            way = Way(Threads([self.post] * CONNECTIONS), CONNECTIONS, limiter)
+            delivery = Delivery(hands.ledger, hands.lease, slot, self.post, way, stops, clock)
         letters = Letters(self.config)
         handler = Handler(
             self.config, hands.claims, hands.ledger, delivery, letters, stop, lambda: None, slot.tally

@@ -119,7 +119,7 @@ def test_the_redis_keys_are_those_that_are_built() -> None:
     keys, batch = Keys("email_queue"), Batch("CLIENT", "BATCH", 1)
     built = {value for value in vars(keys).values() if not value.endswith(":")} - {keys.unused}
     built |= {keys.lease("INCARNATION"), keys.hand("INCARNATION"), keys.bucket(batch, 0)}
-    built |= {keys.batches_of("CLIENT")}
+    built |= {keys.batches_of("CLIENT"), keys.limit("NAME"), keys.line("NAME")}
     built |= {make(batch.tag) for make in (keys.batch, keys.side, keys.parked, keys.tombstone, keys.told)}
     short = {key.removeprefix("{email_queue}:").replace("BATCH:0", "BATCH:NUMBER") for key in built}
 

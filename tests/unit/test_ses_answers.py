@@ -6,7 +6,7 @@ import pytest
 
 from mailerd.message import Message
 from mailerd.outcome import Kind
-from mailerd.transports.ses_answers import KINDS, Cause, Refusal, cause_of, day_is_over, refused
+from mailerd.transports.ses_answers import KINDS, Cause, Refusal, cause_of, refused
 
 TO = "user@example.org"
 MESSAGE = Message("news@example.com", TO, b"", "<1@example.com>", "batch-1")
@@ -74,10 +74,3 @@ def test_the_reason_is_ses_own_words_without_addresses() -> None:
 
     assert outcome.reason.startswith("Amazon SES: MessageRejected: Email address is not verified. ")
     assert outcome.reason.endswith("EU-WEST-1: News <<sender>>, <recipient>")
-
-
-def test_the_end_of_the_day_is_told_by_ses_clock() -> None:
-    """24 hours after the refusal nothing of before counts; nothing is said where SES told no time."""
-    assert day_is_over("Tue, 24 Nov 2026 13:30:59 GMT") == "2026-11-25 13:30 UTC"
-    assert day_is_over("") == ""
-    assert day_is_over("yesterday") == ""

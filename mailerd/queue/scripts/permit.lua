@@ -18,8 +18,8 @@ local limits = {}
 for i, told in ipairs(asked.limits) do
   local limit = read_limit(KEYS[2 + i], told.rate, told.day, now)
   limits[i] = limit
-  give_back(limit, inc, ARGV[4], told.ages, told.refund)
   if told.slow ~= 0 then slow_down(limit, told.slow) end
+  give_back(limit, inc, ARGV[4], told.ages, told.refund)
   if told.pause > 0 then pause_limit(limit, told.pause, told.why) end
 end
 

@@ -47,18 +47,6 @@ local function read_limit(key, rate, day, now)
   return limit
 end
 
--- Halves the rate, once for all the refusals of one second. Where none is known all workers were as fast as this one.
-local function slow_down(limit, estimate)
-  if limit.throttled_at and limit.now - limit.throttled_at < 1000 then return end
-  local before = limit.rate
-  if before == 0 then before = estimate * math.max(1, redis.call('HLEN', of_queue(limit.key, 'workers'))) end
-  local after = math.max(before / 2, math.min(before, SLOWEST))
-  local step = (limit.base > 0 and limit.base or before) / 20
-  redis.call('HSET', limit.key, 'rate', tostring(after), 'at', limit.now, 'step', tostring(step))
-  limit.throttled_at = limit.now
-  set_rate(limit, after)
-end
-
 local function pause_limit(limit, ms, why)
   limit.paused, limit.words = math.max(limit.paused, limit.now + ms), why
   redis.call('HSET', limit.key, 'paused', limit.paused, 'why', why)
@@ -104,6 +92,20 @@ local function rest(limit, n, age)
   redis.call('PEXPIRE', limit.key .. ':rest', 2 * limit.window)
 end
 
+-- Halves the rate, once for all the refusals of one second. Where none is known all workers were as fast as this one.
+local function slow_down(limit, estimate)
+  if limit.throttled_at and limit.now - limit.throttled_at < 1000 then return end
+  local before = limit.rate
+  if before == 0 then before = estimate * math.max(1, redis.call('HLEN', of_queue(limit.key, 'workers'))) end
+  local after = math.max(before / 2, math.min(before, SLOWEST))
+  local step = math.max((limit.base > 0 and limit.base or before) / 20, 0.2)
+  redis.call('HSET', limit.key, 'rate', tostring(after), 'at', limit.now, 'step', tostring(step))
+  local open = limit.rate == 0
+  limit.throttled_at = limit.now
+  set_rate(limit, after)
+  if open then rest(limit, limit.permits, 0) end
+end
+
 local function in_hand(limit)
   local held, sum = {}, 0
   local all = redis.call('HGETALL', limit.key .. ':hand')
@@ -141,8 +143,10 @@ local function in_use(limit)
   return redis.call('ZCARD', limit.key .. ':rest') + held
 end
 
--- How long (ms) until so many permits more are free, or all those at rest: those in hand come back at their time.
+-- How long (ms) until so many permits more are free, or as many as come back in 20 ms: those in hand come back at
+-- their time.
 local function until_free(limit, n)
+  n = math.min(n, math.max(1, math.floor(limit.permits / 50)))
   local resting = redis.call('ZRANGE', limit.key .. ':rest', 0, n - 1, 'WITHSCORES')
   if #resting == 0 then return limit.window end
   return math.max(1, tonumber(resting[#resting]) - limit.now)

@@ -38,11 +38,13 @@ MODELLED: dict[str, Callable[..., object]] = {
 NOT_MODELLED = {
     "alert": "touches what the log says, and no mail (test_alerts)",
     "alert_over": "the same",
+    "call_up": "moves slices from a line to the queue, one list to the other",
     "enqueue": "its repeat is known by the request's token, whatever came in between (test_enqueue)",
     "enqueue_all": "the same for several batches (test_bulk_and_pages)",
     "figures": "reads",
     "forget": "touches only what ended weeks ago",
     "grant": "touches limits alone",
+    "line_up": "finish, with what is left in a line instead of aside (test_limiter)",
     "permit": "touches limits alone: they say who goes when, and never whose turn a recipient is",
     "pin": "touches the template alone",
     "record": "literal BRPOP is exempt from the promise between pop and record",

@@ -1,0 +1,37 @@
+-- Calls up whoever stands in line for a limit and can soon go: to the head of the queue, at the limit's rate.
+-- KEYS 1 queue  2… the limits' hashes; beside each ':line'
+-- ARGV pairs of rate and mails in a day, one for each limit
+-- Returns how many pieces.
+local SOON, MOST = 300, 100
+local now, called = now_ms(), 0
+
+local function free_soon(limit)
+  local free = MOST
+  if limit.paused > now + SOON then return 0 end
+  if limit.day > 0 then free = math.min(free, limit.day - used_today(limit)) end
+  if limit.rate == 0 then return free end
+  local _, held = in_hand(limit)
+  local resting = redis.call('ZCOUNT', limit.key .. ':rest', '(' .. (now + SOON), '+inf')
+  free = math.min(free, limit.permits - held - resting)
+  local since = tonumber(redis.call('HGET', limit.key, 'called') or 0)
+  return math.min(free, limit.rate * (now - since) / 1000)
+end
+
+for i = 2, #KEYS do
+  local line = KEYS[i] .. ':line'
+  if redis.call('EXISTS', line) == 1 then
+    local limit = read_limit(KEYS[i], tonumber(ARGV[2 * i - 3]), tonumber(ARGV[2 * i - 2]), now)
+    local free, sum = free_soon(limit), 0
+    while free - sum >= 1 do
+      local piece = redis.call('LPOP', line)
+      if not piece then break end
+      redis.call('RPUSH', KEYS[1], piece)
+      sum, called = sum + select(2, string.gsub(piece, '\n', '')), called + 1
+    end
+    if sum > 0 and limit.rate > 0 then
+      local since = math.max(now - 1000 * math.max(1, 1 / limit.rate), tonumber(redis.call('HGET', KEYS[i], 'called') or 0))
+      redis.call('HSET', KEYS[i], 'called', math.floor(since + 1000 * sum / limit.rate))
+    end
+  end
+end
+return called
