@@ -8,14 +8,17 @@ one ledger row a recipient. CPU is that of the workers' whole tree and of Redis.
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from bench.charts import Bar, bars
 from bench.cpu import drain, per_unit
+from bench.queue_loops import Loops
 from bench.queue_ours import Ours
 from bench.queue_peers import KINDS, Peer
+from bench.queue_waits import PICK_UPS, OurPickUp, PeerPickUp, killed
 from bench.report import OURS, Aim, Asked, Comparison, Figures, Report
 from rigs.redis_server import RedisServer, shipped_valkey
 
@@ -86,7 +89,59 @@ def measure(asked: Asked, folder: Path) -> Report:
     with valkey(folder / "redis") as redis:
         if asked.wants_part("drain"):
             _drain(asked, folder, redis, report)
+        if asked.wants_part("one"):
+            _one_at_a_time(asked, redis, report)
+        if asked.wants_part("pick-up"):
+            _pick_up(asked, folder, redis, report)
+        if asked.wants_part("kill"):
+            seconds = killed(redis, folder, 1 if asked.quick else 10)
+            report.facts["kill -9 of a worker until its job runs again, median (s)"] = statistics.median(
+                seconds
+            )
+            report.aims.append(Aim("12", "the same, the longest (s)", max(seconds), 0.5, most=True))
     return report
+
+
+class Loop:
+    """A loop of one worker in this process."""
+
+    def __init__(self, name: str, play: Callable[[], Figures]) -> None:
+        self.name = name
+        self.round = play
+
+
+def _one_at_a_time(asked: Asked, redis: RedisServer, report: Report) -> None:
+    loops = Loops(redis, 1000 if asked.quick else 5000)
+    contestants = [
+        Loop(OURS, lambda: loops.ours(1)),
+        Loop("mailerd, 32 in hand", lambda: loops.ours(32)),
+        Loop("plain", loops.plain),
+    ]
+    compared = Comparison("one worker's loop").play(contestants, asked.rounds)
+    report.comparisons.append(compared)
+    value = compared.ratio("per_second", OURS, "plain")
+    report.aims.append(Aim("3", "one job at a time, times the rate of LMOVE + LREM", value, 3))
+
+
+def _pick_up(asked: Asked, folder: Path, redis: RedisServer, report: Report) -> None:
+    count = 20 if asked.quick else PICK_UPS
+    contestants: list[OurPickUp | PeerPickUp] = [OurPickUp(redis, folder / "waits", count)]
+    contestants += [
+        PeerPickUp(Peer(kind, asked, redis, folder), count) for kind in KINDS if asked.wants_peer(kind.name)
+    ]
+    compared = Comparison("idle pick-up").play(contestants, asked.rounds)
+    report.comparisons.append(compared)
+    safe = [name for name in compared.rounds if name not in (OURS, "huey")]
+    if safe:
+        best = min(safe, key=lambda name: compared.median(name, "p50_ms"))
+        value = compared.ratio("p50_ms", OURS, best)
+        report.aims.append(Aim("4", f"pick-up p50, of that of {best}, the best", value, 0.5, most=True))
+    if "huey" in compared.rounds:
+        report.aims.append(
+            Aim("4", "pick-up p99, of Huey's", compared.ratio("p99_ms", OURS, "huey"), 1, most=True)
+        )
+    idle = compared.median(OURS, "idle_percent")
+    report.aims.append(Aim("4", "CPU of an idle worker (%)", idle, 0.1, most=True))
 
 
 def _drain(asked: Asked, folder: Path, redis: RedisServer, report: Report) -> None:

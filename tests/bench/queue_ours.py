@@ -47,10 +47,10 @@ class Ours:
         pipeline.execute()
         self._pushed += count
 
-    def start(self) -> int:
-        """Start the daemon, and return once its workers wait for jobs; its main process."""
+    def start(self, expected: int = 2) -> int:
+        """Start it, and return once so many workers wait for jobs on its Redis; its main process."""
         self.daemon.start(ready=False)
-        wait_until(lambda: self._client.hlen("{email_queue}:workers") == 2, 20, self.daemon.tail)
+        wait_until(lambda: self._client.hlen("{email_queue}:workers") >= expected, 20, self.daemon.tail)
         self.daemon.note_processes()
         return self.daemon.pid
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,6 +81,21 @@ class Peer:
         """Enqueue so many jobs by the peer's own library."""
         words = f"import with_{self.name} as peer; peer.push({count}, {template!r})"
         subprocess.run([self._python, "-c", words], env=self._environ, check=True)
+
+    @contextmanager
+    def producer(self) -> Iterator[Callable[[], None]]:
+        """What pushes one job each time that it is called: a process that has imported all that it needs."""
+        words = f"import sys, with_{self.name} as peer\nfor _ in sys.stdin: peer.push(1, 'plain')"
+        process = subprocess.Popen(
+            [self._python, "-c", words], env=self._environ, stdin=subprocess.PIPE, text=True, bufsize=1
+        )
+        assert process.stdin is not None
+        stdin = process.stdin
+        try:
+            yield lambda: print(file=stdin, flush=True)
+        finally:
+            stdin.close()
+            process.wait()
 
     def start(self) -> int:
         """Start the workers; the process at the top of them."""

@@ -27,6 +27,7 @@ from bench.report import Asked, Report  # found by the line above
 # Each has ``measure(asked, folder) -> Report``.
 SUBJECTS = {
     "queue": "bench.queue_costs",
+    "scale": "bench.scale_costs",
     "http": "bench.http_calls",
     "mail": "bench.mail_path",
     "far": "bench.mail_far",

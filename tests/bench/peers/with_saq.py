@@ -13,6 +13,7 @@ async def work(_: dict, *, job: dict) -> None:
     begin(job)
 
 
+LOOP = asyncio.new_event_loop()  # the queue's connections stay with it, from one push to the next
 settings = {"queue": queue, "functions": [work], "concurrency": 10}
 
 
@@ -25,4 +26,4 @@ async def _push(count: int, template: str) -> None:
 
 def push(count: int, template: str) -> None:
     """Enqueue so many jobs, a hundred at a time."""
-    asyncio.run(_push(count, template))
+    LOOP.run_until_complete(_push(count, template))
