@@ -24,6 +24,7 @@ from mailerd.queue.connection import connect
 from mailerd.queue.dead_letters import DeadLetters, Unknowns
 from mailerd.queue.diagnosis import Complaint, diagnose
 from mailerd.queue.keys import Keys
+from mailerd.queue.limit_views import LimitView, limit_views
 from mailerd.queue.model import BatchView, QueueStatus
 from mailerd.queue.probe import describe, named
 
@@ -43,7 +44,7 @@ class Queue:
 
     ``status`` tells how the queue is at that moment, ``diagnose`` what is wrong with it, ``server`` what
     kind of Redis it is, with which replicas, ``alert`` what keeps mail from leaving, ``relays`` which servers
-    for mail are left alone.
+    for mail are left alone, ``limits`` how those of the fleet stand.
     """
 
     batches: Batches
@@ -55,6 +56,7 @@ class Queue:
     server: Callable[[], str]
     alert: Callable[[], Alert | None]
     relays: Callable[[], dict[str, str]]
+    limits: Callable[[], list[LimitView]]
 
     def batch(self, batch_id: str, client_id: str | None) -> BatchView:
         """The batch that is meant. Raises ``NoSuchBatch``, or ``AskedAmiss`` where there are several."""
@@ -88,6 +90,7 @@ def opened(config: Config) -> Iterator[Queue]:
         partial(describe, client),
         RouteAlert(client, keys).read,
         RelayNotes(client, keys, SystemClock()).read,
+        partial(limit_views, client, keys, config.limits),
     )
     try:
         with named(config):

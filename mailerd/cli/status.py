@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import click
@@ -43,11 +44,15 @@ def status(*, as_json: bool) -> None:
     config = configuration()
     with opened(config) as queue:
         now, unknown, server = queue.status(), queue.unknowns.count(), queue.server()
+        limits = queue.limits()
         needed = list(attention(now, unknown, queue.alert(), queue.relays()))
     if as_json:
-        show_json({**_as_json(config, now, unknown, needed), "server": server})
+        facts = {"limits": [asdict(limit) for limit in limits], "server": server}
+        show_json({**_as_json(config, now, unknown, needed), **facts})
         return
-    show_facts([*_facts(config, now, unknown), ("server", server)])
+    show_facts(
+        [*_facts(config, now, unknown), *(("limit", str(each)) for each in limits), ("server", server)]
+    )
     if now.workers:
         click.echo()
         show_table(["worker", "host", "pid", "state", "job in hand"], map(_row, now.workers))

@@ -19,7 +19,7 @@ from mailerd.queue.connection import translated
 
 Argument = str | bytes | int
 
-_OF_LIMITS = frozenset({"call_up", "grant", "permit"})
+_OF_LIMITS = frozenset({"call_up", "grant", "limits", "permit"})
 
 
 @cache

@@ -19,6 +19,7 @@ from mailerd.clock import Stop, SystemClock
 from mailerd.config import Limits
 from mailerd.outcome import Allowance, Kind, Outcome
 from mailerd.queue import limiter as limiters
+from mailerd.queue.limit_views import limit_views
 from mailerd.queue.limiter import Limiter, Outside
 from mailerd.queue.limits import Wait
 from rigs.ledger_bench import Hands, LedgerBench
@@ -307,6 +308,17 @@ def test_less_than_the_account_grants_may_be_configured(bench: LedgerBench) -> N
     assert Fleet(bench, None, per_second=6).sender(account=True).send(99) == 6
     bench.client.flushall()
     assert Fleet(bench, None).sender(account=True).send(99) == 99
+
+
+def test_how_limits_stand_is_told(bench: LedgerBench) -> None:
+    """What an operator sees: the rate, what of it and of the day is used; nothing of what limits nothing."""
+    fleet = Fleet(bench, per_second=5, clients=[{"client_id": "shop", "per_day": 2000}])
+    sender = fleet.sender()
+    assert sender.send(3) == 3
+
+    views = [str(view) for view in limit_views(bench.client, bench.keys, fleet.limits)]
+    assert views == ["the route: 5 mails a second, 3 in use", "client shop: 3 of 2,000 mails in 24 hours"]
+    assert limit_views(bench.client, bench.keys, Limits()) == []
 
 
 @pytest.mark.slow

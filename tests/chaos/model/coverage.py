@@ -44,6 +44,7 @@ NOT_MODELLED = {
     "figures": "reads",
     "forget": "touches only what ended weeks ago",
     "grant": "touches limits alone",
+    "limits": "reads",
     "line_up": "finish, with what is left in a line instead of aside (test_limiter)",
     "permit": "touches limits alone: they say who goes when, and never whose turn a recipient is",
     "pin": "touches the template alone",
