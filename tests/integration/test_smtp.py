@@ -402,6 +402,19 @@ def test_mail_goes_out_over_verified_tls(
     assert len(server.handler.mails) == 3
 
 
+def test_a_mail_larger_than_any_buffer_arrives_whole_over_tls(
+    secured: Secured, opened: Open, ca_file: Path
+) -> None:
+    """However often the socket has to be waited for, each byte is written once."""
+    server = secured()
+    content = CONTENT + b"".join(b"%08d %s\r\n" % (line, b"y" * 60) for line in range(60_000))
+
+    sent = send(opened(server.port, host="localhost", tls="starttls", ca_file=ca_file), content=content)
+
+    assert sent.kind is Kind.SENT
+    assert server.handler.mails[0].original_content == content
+
+
 @pytest.mark.parametrize("implicit", [True, False])
 @pytest.mark.parametrize("name", ["localhost", "elsewhere.example"])
 def test_a_certificate_that_is_not_trusted_blocks_the_route(
