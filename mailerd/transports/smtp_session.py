@@ -90,10 +90,10 @@ class SmtpSession:
             self._in_hand.give_up(self._fault, others=bool(self._wires))
         while self._idle and (mail := self._in_hand.next()) is not None:
             self._start(board, self._idle.pop(), mail)
+        if self._in_hand.again and self._idle and not self._place():
+            self._retire(board, self._idle.pop())
         while self._may_open() and self._opening_helps():
             self._openings.add(Opening(self._relays, board.tell))
-        while self._in_hand.again and self._idle and not self._place():
-            self._retire(board, self._idle.pop())
         return self._in_hand.count > 0
 
     def _place(self) -> bool:
@@ -104,7 +104,8 @@ class SmtpSession:
             return False
         if not self._wires:  # one that is refused is enough to know it
             return not self._openings
-        return self._clock.monotonic() >= self._fewer_until
+        needed = bool(self._in_hand.again or self._in_hand.cut_off)
+        return needed or self._clock.monotonic() >= self._fewer_until
 
     def _opening_helps(self) -> bool:
         if len(self._openings) < self._in_hand.want_connections:

@@ -123,6 +123,20 @@ def test_a_server_that_takes_one_connection_only_is_used_with_one(
     assert len(server.mails) == 12
 
 
+def test_who_needs_a_new_connection_gets_one_also_where_there_are_fewer(
+    server: ScriptedServer, opened: Open
+) -> None:
+    """A cut at one of two, right after a third did not come about, leaves nobody waiting."""
+    server.script["GREETING"] = ["220 hello", "220 hello", "421 4.7.0 too many connections"]
+    session = opened(3)
+    deliver_all(session, mails(3))
+    server.script["MAIL"] = ["cut"]
+
+    outcomes = deliver_all(session, mails(2))
+
+    assert {outcome.kind for outcome in outcomes} == {Kind.SENT}
+
+
 def test_one_refused_login_is_enough(server: ScriptedServer, opened: Open) -> None:
     """While no connection stands, one is tried for all; whoever had to wait for it is not begun."""
     server.script["GREETING"] = ["554 no"] * 9
