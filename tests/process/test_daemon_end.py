@@ -11,6 +11,7 @@ from signal import Signals
 
 import pytest
 
+from mailerd.board.file import _read
 from rigs.made_up import MadeUp
 from rigs.waiting import holds_for, wait_until
 
@@ -51,6 +52,22 @@ def test_an_idle_daemon_stops_at_once(made_up: Callable[..., MadeUp]) -> None:
 
     assert daemon.wait(1.0) == 0
     assert daemon.survivors() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_only_an_end_in_order_seals_the_board(
+    made_up: Callable[..., MadeUp], monkeypatch: pytest.MonkeyPatch, number: Signals
+) -> None:
+    """After a reboot the board of a daemon that was stopped is believed, that of a killed one is not."""
+    daemon = made_up().start().wait_until_ready()
+    daemon.send(number)
+    daemon.wait()
+    wait_until(lambda: daemon.survivors() == [], 5.0)
+    monkeypatch.setattr("mailerd.board.file._boot", lambda: "another boot")
+
+    state = daemon.folder / "state"
+    _, believed, _ = _read(state / "board")
+    assert believed is (number == signal.SIGTERM)
 
 
 def test_who_does_not_finish_in_time_is_hurried(made_up: Callable[..., MadeUp]) -> None:
