@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from mailerd.cli.configuration import config_option, configuration, configuration_file
 from mailerd.cli.output import printable
 from mailerd.config import Config, scrub
-from mailerd.config.entries import ApiKey, Dkim, SmtpRelay, SmtpReply
+from mailerd.config.entries import ApiKey, Dkim, Limit, SmtpRelay, SmtpReply
 from mailerd.config.model import keys
 from mailerd.errors import EXIT_CLEAN, EXIT_CONFIGURATION, ConfigurationError
 
@@ -115,6 +115,8 @@ def _showable(value: Any) -> Any:
             return [f"{key.domain}:{key.selector}:{key.key_file or '***'}" for key in value]
         case (SmtpReply() | SmtpRelay(), *_):
             return [str(entry) for entry in value]
+        case (Limit(), *_):
+            return [limit.model_dump_json(exclude_defaults=True) for limit in value]
         case _:
             return value
 

@@ -71,6 +71,22 @@ def test_what_is_in_force(
     assert run(["check"]) == 0
 
 
+def test_every_list_of_tables_can_be_shown(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Relays and limits stand there in words, without a relay's password."""
+    (here / "config.toml").write_text(
+        "[mail]\ntransport='smtp'\nfrom='a@b.de'\n[smtp]\nhost='mx'\n"
+        "[[smtp.relays]]\nhost='mx2'\nport=26\nusername='u'\npassword='hunter2'\n"
+        "[[limits.clients]]\nclient_id='shop'\nper_second=1\n[[limits.domains]]\ndomain='x.org'\nper_day=9\n"
+    )
+
+    assert run(["check", "--show"]) == 0
+    out = capsys.readouterr().out
+    assert "hunter2" not in out
+    assert 'relays = ["mx2 port=26 username=u"]' in out
+    assert "shop" in out
+    assert "x.org" in out
+
+
 def test_json(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """--json prints one object, good or not, and keeps the exit code."""
     assert run(["check", "--json", "--show"]) == 0
