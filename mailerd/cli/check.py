@@ -113,10 +113,8 @@ def _showable(value: Any) -> Any:
             return [f"{key.client_id}:***" for key in value]
         case (Dkim(), *_):
             return [f"{key.domain}:{key.selector}:{key.key_file or '***'}" for key in value]
-        case (SmtpReply() | SmtpRelay(), *_):
+        case (SmtpReply() | SmtpRelay() | Limit(), *_):
             return [str(entry) for entry in value]
-        case (Limit(), *_):
-            return [limit.model_dump_json(exclude_defaults=True) for limit in value]
         case _:
             return value
 

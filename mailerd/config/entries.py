@@ -197,6 +197,10 @@ class Limit(Section):
     per_second: Seconds = 0.0
     per_day: Count = 0
 
+    def __str__(self) -> str:
+        """On one line, for people."""
+        return self.model_dump_json(exclude_defaults=True)
+
 
 class _LimitOf(Limit):
     @model_validator(mode="after")
