@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 from importlib import import_module
@@ -52,6 +53,8 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     """Measure one subject; the exit code."""
+    # So that a run that is broken off ends what it has started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     given = arguments()
     names = tuple(name for name in given.peers.split(",") if name)
     parts = tuple(name for name in given.parts.split(",") if name)
