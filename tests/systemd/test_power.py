@@ -36,6 +36,8 @@ def no_redis_at_boot(service: Service) -> Iterator[None]:
     """Redis is started by hand only; undone after the test."""
     service.systemctl("disable", "redis-server")
     yield
+    # Enabled while it runs, it would get its alias back, and systemd would take it for stopped.
+    service.systemctl("stop", "redis-server")
     service.systemctl("enable", "redis-server")
 
 
