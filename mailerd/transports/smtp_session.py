@@ -61,8 +61,9 @@ class SmtpSession:
         for wire in [each for each in self._idle if self._worn(each)]:
             self._retire(board, wire)
         while self._engage(board):
-            self._listen(board, self._patience())
+            # Heard after this moment: who stood still past a deadline finds the answer that came meanwhile.
             now = self._clock.monotonic()
+            self._listen(board, self._patience())
             for wire in [each for each in self._busy() if each.deadline <= now]:
                 self._cut(board, wire, f"no answer within {wire.patience:g} s")
 
@@ -225,6 +226,7 @@ class SmtpSession:
     def _end_all(self, board: Switchboard) -> None:
         """Told to stop: nothing more is begun, and nobody is waited for."""
         self._abandon_openings()
+        self._listen(board, 0.0)  # what has been answered already is known
         for wire in list(self._wires):
             self._cut(board, wire, "told to stop")
         self._in_hand.end()

@@ -161,3 +161,27 @@ def test_abort_ends_all_connections_at_once_and_honestly(server: ScriptedServer,
     assert not thread.is_alive()
     assert Counter(outcome.kind for outcome in given.answers.values()) == {Kind.UNKNOWN: 3, Kind.WITHHELD: 6}
     assert len(given.begun) == 3
+
+
+@pytest.mark.parametrize("ends", ["told to stop", "after a deadline"])
+def test_an_answer_that_has_come_is_read_before_a_connection_is_given_up(
+    server: ScriptedServer, opened: Open, ends: str
+) -> None:
+    """A worker that stood still while the server answered does not call that mail unknown."""
+    session = opened(2, data_timeout=0.2 if ends == "after a deadline" else 5)
+    begun: list[int] = []
+
+    def stand_still_at_the_second(index: int) -> bool:
+        begun.append(index)
+        if len(begun) == 1:
+            return True
+        wait_until(lambda: server.answered == 1, 5, "the first is answered")
+        if ends == "told to stop":
+            session.abort()
+        else:
+            threading.Event().wait(0.3)
+        return False
+
+    outcomes = deliver_all(session, mails(2), stand_still_at_the_second)
+
+    assert Counter(outcome.kind for outcome in outcomes) == {Kind.SENT: 1, Kind.WITHHELD: 1}

@@ -22,6 +22,7 @@ class ScriptedServer:
         self.script: dict[str, list[str]] = defaultdict(list)
         self.commands: list[str] = []
         self.mails: list[bytes] = []
+        self.answered = 0  # of them
         self.connections = 0
         self._over = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -85,7 +86,9 @@ class ScriptedServer:
         for line in lines:
             if line == b".\r\n":
                 self.mails.append(mail)
-                return self._do(connection, "DOT", "250 2.0.0 Ok: queued as ABC123")
+                goes_on = self._do(connection, "DOT", "250 2.0.0 Ok: queued as ABC123")
+                self.answered += goes_on
+                return goes_on
             mail += line.removeprefix(b".")
         return False
 
