@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from math import ceil
 
+# A group is what the server takes in so many seconds: a host that loses its power leaves all of it in doubt.
+IN_DOUBT = 0.05
 # What a group's hand-overs may take (seconds) before nobody else of it is handed over.
 LONGEST_GROUP = 0.5
 # The same where limits hold: whoever waits within a group has a permit that nobody else can use meanwhile.
@@ -20,7 +22,7 @@ def seconds_each(took: float, answered: int, connections: int) -> float:
     return took / ceil(answered / connections)
 
 
-def group_size(connections: int, room: int, each: float | None, longest: float = LONGEST_GROUP) -> int:
+def group_size(connections: int, room: int, each: float | None, longest: float) -> int:
     """
     How many are taken in hand together, at most what the board has ``room`` for.
 
