@@ -81,7 +81,7 @@ class Keys:
         return self.lease_prefix + incarnation
 
     def hand(self, incarnation: str) -> str:
-        """The list with the job that an incarnation has in hand (0 or 1)."""
+        """The list with the jobs that an incarnation has in hand: none, one, or several short ones."""
         return f"{self._prefix}hand:{incarnation}"
 
     def batch(self, tag: str) -> str:

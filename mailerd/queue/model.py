@@ -179,7 +179,7 @@ class QueueStatus:
 
 @dataclass(frozen=True, slots=True)
 class WorkerView:
-    """A registered incarnation: where it runs, whether its lease lives, how many jobs it holds (0 or 1)."""
+    """A registered incarnation: where it runs, whether its lease lives, how many jobs it holds."""
 
     incarnation: str
     host: str
