@@ -11,6 +11,7 @@ import logging
 import socket
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
+from functools import partial
 from importlib.metadata import version
 from queue import SimpleQueue
 from signal import Signals
@@ -37,6 +38,7 @@ from mailerd.queue.batches import Batches
 from mailerd.queue.connection import connect
 from mailerd.queue.enqueue import TIMEOUT, Enqueuer
 from mailerd.queue.keys import Keys
+from mailerd.queue.limit_views import limit_views
 from mailerd.queue.metrics import Metrics
 from mailerd.queue.probe import Reachability, wait_for_redis
 from mailerd.work.janitor import Janitor, Overview
@@ -105,7 +107,8 @@ def open_door(
     keys = Keys(config.queue.name)
     reachable = Reachability(config, clock).__bool__
     figures = Metrics(client, keys).read
-    sources = Sources(figures, slots, processes.private_memory, lambda: overview.events)
+    limits = partial(limit_views, client, keys, config.limits)
+    sources = Sources(figures, slots, processes.private_memory, lambda: overview.events, limits)
     batches, actions = Batches(client, keys), Actions(client, keys, config.redis.replicas)
     ports = Ports(Enqueuer.of(config, clock), batches, actions, gate, reachable, sources, preflight)
     app = create_app(ports, keyring(config.api.keys), max_body)

@@ -25,6 +25,7 @@ from mailerd.board import Event, Histogram, Slot, SlotState
 from mailerd.errors import RedisRefused, RedisUnavailable
 from mailerd.outcome import Kind
 from mailerd.queue.figures import QueueFigures
+from mailerd.queue.limit_views import LimitView
 
 
 class Metrics:
@@ -47,12 +48,13 @@ class Metrics:
         told = "Which mailerd this is; always 1."
         yield Family("mailerd_build_info", Type.GAUGE, told, (Sample(1, labels),))
         try:
-            figures = self._sources.queue()
+            figures, limits = self._sources.queue(), self._sources.limits()
         except (RedisUnavailable, RedisRefused):
             yield gauge("mailerd_redis_up", "Whether Redis answered this scrape.", 0)
         else:
             yield gauge("mailerd_redis_up", "Whether Redis answered this scrape.", 1)
             yield from _queue(figures)
+            yield from _limits(limits)
         used = [slot for slot in self._sources.slots if slot.tally.count_of(Event.BORN)]
         yield from _deliveries(used)
         yield _events(used, self._sources.events())
@@ -84,6 +86,23 @@ def _queue(figures: QueueFigures) -> Iterator[Family]:
     yield gauge("mailerd_conservation_gap", text, figures.conservation_gap)
 
 
+def _limits(views: Iterable[LimitView]) -> Iterator[Family]:
+    views = list(views)
+    rates = [view for view in views if view.per_second]
+    days = [view for view in views if view.per_day]
+    text = "Mails a second that each limit lets through now, over all hosts."
+    yield labelled("mailerd_limit_rate", Type.GAUGE, text, "limit", [(v.name, v.per_second) for v in rates])
+    text = "What of each limit is in a worker's hand or not free again yet."
+    yield labelled("mailerd_limit_in_use", Type.GAUGE, text, "limit", [(v.name, v.in_use) for v in rates])
+    text = "Mails that each limit still lets through, of those in 24 hours."
+    left = [(view.name, max(0, view.per_day - view.used)) for view in days]
+    yield labelled("mailerd_limit_day_left", Type.GAUGE, text, "limit", left)
+    text = "Slices of batches that stand in line for each limit."
+    yield labelled(
+        "mailerd_limit_slices_in_line", Type.GAUGE, text, "limit", [(v.name, v.in_line) for v in views]
+    )
+
+
 def _deliveries(slots: Iterable[Slot]) -> Iterator[Family]:
     tallies = [slot.tally for slot in slots]
     outcomes = dict.fromkeys(Kind, 0)
@@ -108,6 +127,7 @@ def _events(slots: Iterable[Slot], janitors: Mapping[str, int]) -> Family:
     counts = Counter(janitors)
     counts["lease_lost"] = sum(slot.tally.count_of(Event.LEASE_LOST) for slot in slots)
     counts["recipient_busy"] = sum(slot.tally.count_of(Event.BUSY) for slot in slots)
+    counts["recipient_limited"] = sum(slot.tally.count_of(Event.LIMITED) for slot in slots)
     counts["recipient_unknown"] += sum(dict(slot.tally.outcomes())[Kind.UNKNOWN] for slot in slots)
     text = "Rare events of leases and of the ledger, in this daemon."
     return labelled("mailerd_events_total", Type.COUNTER, text, "event", sorted(counts.items()))

@@ -14,6 +14,7 @@ from mailerd.board import Slot
 from mailerd.job import EmailJob
 from mailerd.outcome import State
 from mailerd.queue.figures import QueueFigures
+from mailerd.queue.limit_views import LimitView
 from mailerd.queue.model import Action, BatchPage, BatchState, BatchView, Effect, Enqueued, RecipientPage
 
 
@@ -88,14 +89,15 @@ class Sources:
     """
     Where ``/metrics`` has its numbers from.
 
-    ``queue`` raises ``RedisUnavailable`` or ``RedisRefused``; ``slots`` are the board's; ``memory`` tells the
-    private bytes of a process; ``events`` is what the janitor counted.
+    ``queue`` and ``limits`` raise ``RedisUnavailable`` or ``RedisRefused``; ``slots`` are the board's;
+    ``memory`` tells the private bytes of a process; ``events`` is what the janitor counted.
     """
 
     queue: Callable[[], QueueFigures]
     slots: Iterable[Slot]
     memory: Callable[[int], int]
     events: Callable[[], Mapping[str, int]]
+    limits: Callable[[], Sequence[LimitView]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from mailerd.errors import BoardHeld, ConfigurationError, DiskFull, Problem
 
 log = logging.getLogger(__name__)
 
-_MAGIC = b"MAILERD-BOARD-4\n"  # another layout gets another magic
+_MAGIC = b"MAILERD-BOARD-5\n"  # another layout gets another magic
 _HEADER = struct.Struct("@16sIId48s")  # magic, slots, room, heartbeat, boot
 _HEADER_SIZE = 4096
 _HEARTBEAT = struct.Struct("@d")

@@ -30,6 +30,7 @@ class Event(StrEnum):
     DIED = "died"  # ended otherwise than in order
     LEASE_LOST = "lease_lost"
     BUSY = "busy"  # met a recipient whom another worker had in hand
+    LIMITED = "limited"  # met a recipient who has to wait for a limit
 
 
 @dataclass(frozen=True, slots=True)

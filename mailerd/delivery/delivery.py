@@ -139,6 +139,7 @@ class Delivery:
             return None
         client = work.letter.batch.client_id
         group.limited(self._limiter.take(client, [mail.recipient for mail in group.messages.values()]))
+        self._slot.tally.event(Event.LIMITED, len(group.waits))
         soon = []
         for contact_id, (_, wait) in group.waits.items():
             if wait.limit == ROUTE or wait.seconds <= SHORT:

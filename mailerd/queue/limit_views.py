@@ -1,4 +1,4 @@
-"""How the fleet's limits stand, for people: a read model of the command line. Changes nothing."""
+"""How the fleet's limits stand: a read model for ``mailerd status`` and ``/metrics``. Changes nothing."""
 
 from __future__ import annotations
 
@@ -14,8 +14,13 @@ from mailerd.queue.scripts import run
 
 @dataclass(frozen=True, slots=True)
 class LimitView:
-    """One limit; 0 is none. ``in_line``: slices that wait for it; ``paused``: for so long (seconds)."""
+    """
+    One limit by its name; 0 is none.
 
+    ``in_line``: slices that wait for it; ``paused``: for so long (seconds).
+    """
+
+    name: str
     who: str
     per_second: float
     in_use: int
@@ -44,7 +49,7 @@ def limit_views(client: redis.Redis, keys: Keys, limits: Limits) -> list[LimitVi
     bounds = [value for limit in table for value in (str(limit.per_second), limit.per_day)]
     said = run(client, "limits", [keys.limit(limit.name) for limit in table], bounds)
     views = [
-        LimitView(limit.who, float(rate), in_use, day, used, in_line, paused / 1000)
+        LimitView(limit.name, limit.who, float(rate), in_use, day, used, in_line, paused / 1000)
         for limit, (rate, in_use, day, used, in_line, paused) in zip(table, said, strict=True)
     ]
     return [view for view in views if view.per_second or view.per_day or view.paused]

@@ -18,7 +18,8 @@ from rigs.door import Door, job
 from rigs.redis_server import RedisServer
 
 DASHBOARD = Path(__file__).parents[2] / "systemd" / "grafana-dashboard.json"
-LABELS = {"version", "python", "state", "outcome", "event", "worker", "le"}
+LABELS = {"version", "python", "state", "outcome", "event", "worker", "le", "limit"}
+LIMITS = {"per_second": 14, "clients": [{"client_id": "shop", "per_day": 1000}]}
 
 Samples = dict[str, dict[str, float]]
 
@@ -27,12 +28,13 @@ Samples = dict[str, dict[str, float]]
 def door(valkey: RedisServer, tmp_path: Path) -> Iterator[Door]:
     """A door of a daemon whose two first workers have done everything that is counted."""
     board = Board.create(tmp_path, 3, 1)
-    with Door(valkey.url) as door:
+    with Door(valkey.url, limits=LIMITS) as door:
         door.slots += board.slots
         for number, slot in enumerate(board.slots[:2], 1):
             slot.open("someone", 1, 0.0)
             slot.tally.event(Event.BORN, number)
             slot.tally.event(Event.LEASE_LOST)
+            slot.tally.event(Event.LIMITED, 1 + number)
             slot.tally.outcome(Kind.SENT, 10 * number)
             slot.tally.outcome(Kind.UNKNOWN)
             slot.tally.handed_over(0.02 * number)
@@ -92,12 +94,25 @@ def test_workers_add_up(door: Door) -> None:
         'event="lease_reaped"': 0,
         'event="death_settled"': 0,
         'event="recipient_busy"': 0,
+        'event="recipient_limited"': 5,
         'event="recipient_unknown"': 3,
     }
     assert found["mailerd_worker_state"]['worker="1",state="sending"'] == 1
     assert found["mailerd_worker_state"]['worker="2",state="idle"'] == 0
     assert found["mailerd_worker_restarts_total"] == {'worker="1"': 0, 'worker="2"': 1}
     assert found["mailerd_worker_deaths_total"] == {'worker="1"': 0, 'worker="2"': 0}
+
+
+def test_limits_are_told(door: Door, valkey: RedisServer) -> None:
+    """What each lets through now and today, and what stands in line for it; nothing where there is none."""
+    found = samples(door)
+
+    assert found["mailerd_limit_rate"] == {'limit="route"': 14}
+    assert found["mailerd_limit_in_use"] == {'limit="route"': 0}
+    assert found["mailerd_limit_day_left"] == {'limit="client:shop"': 1000}
+    assert found["mailerd_limit_slices_in_line"] == {'limit="route"': 0, 'limit="client:shop"': 0}
+    with Door(valkey.url) as unlimited:
+        assert not any(name.startswith("mailerd_limit") for name in samples(unlimited))
 
 
 def test_histograms_count_what_is_at_most_their_bound(door: Door) -> None:

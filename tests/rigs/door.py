@@ -64,13 +64,19 @@ class Door:
         redis_url: str,
         tokens: dict[str, str] | None = None,
         look: Preflight | None = None,
+        limits: dict[str, Any] | None = None,
         **queue: Any,
     ) -> None:
         keys = [
             {"client_id": client, "sha256": hashlib.sha256(token.encode()).hexdigest()}
             for token, client in (tokens or {}).items()
         ]
-        sections = {"redis": {"url": redis_url}, "api": {"keys": keys}, "queue": queue}
+        sections = {
+            "redis": {"url": redis_url},
+            "api": {"keys": keys},
+            "queue": queue,
+            "limits": limits or {},
+        }
         config = Config.model_validate(sections)
         self.gate = Gate(ready=True, reason="", config=config)
         self.slots: list[Slot] = []

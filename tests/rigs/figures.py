@@ -11,4 +11,4 @@ NOTHING = QueueFigures(0, None, 0, 0, 0, 0, 0, 0, dict.fromkeys(State, 0), 0)
 
 def no_sources() -> Sources:
     """An empty queue, no workers, no events."""
-    return Sources(lambda: NOTHING, (), lambda _: 0, dict)
+    return Sources(lambda: NOTHING, (), lambda _: 0, dict, list)
