@@ -73,12 +73,13 @@ class ScriptedServer:
                 self.commands.append(command)
                 verb = command[:4].upper()
                 normal = {"DATA": "354 go", "QUIT": "221 bye"}.get(verb, "250 ok")
-                if not self._do(connection, verb, normal) or verb == "QUIT":
+                said = self._do(connection, verb, normal)
+                if not said or verb == "QUIT":
                     return
-                if self._last[:3] == "354" and not self._take(connection, lines):
+                if said.startswith("354") and not self._take(connection, lines):
                     return
 
-    def _take(self, connection: socket.socket, lines: Any) -> bool:
+    def _take(self, connection: socket.socket, lines: Any) -> str:
         if self.script["CONTENT"]:
             lines.readline()
             return self._do(connection, "CONTENT", "")
@@ -86,18 +87,18 @@ class ScriptedServer:
         for line in lines:
             if line == b".\r\n":
                 self.mails.append(mail)
-                goes_on = self._do(connection, "DOT", "250 2.0.0 Ok: queued as ABC123")
-                self.answered += goes_on
-                return goes_on
+                said = self._do(connection, "DOT", "250 2.0.0 Ok: queued as ABC123")
+                self.answered += bool(said)
+                return said
             mail += line.removeprefix(b".")
-        return False
+        return ""
 
-    def _do(self, connection: socket.socket, moment: str, normal: str) -> bool:
+    def _do(self, connection: socket.socket, moment: str, normal: str) -> str:
+        """What it said; nothing where that ended the connection."""
         deed = self.script[moment].pop(0) if self.script[moment] else normal
-        self._last = deed
         if deed == "hang":
             self._over.wait()
         if deed in ("cut", "hang"):
-            return False
+            return ""
         connection.sendall(deed.encode() + b"\r\n")
-        return True
+        return deed
