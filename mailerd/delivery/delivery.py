@@ -198,6 +198,8 @@ class Delivery:
             took = self._clock.monotonic() - began
             self._each = seconds_each(took, len(mails.answers), self._connections)
         self._note(work, group, mails.answers)
+        if mails.out_of_order:
+            self._each = None  # it is tried again with one mail for each connection
         if mails.met_silence and group.ended is None:
             group.ended = self._silence.end
         self._remember(work.letter.batch, group.bookings)

@@ -22,7 +22,7 @@ from mailerd.queue.lease import Lease
 
 class GroupHandOvers:
     """
-    See ``HandOvers``. ``answered`` is told each answer.
+    See ``HandOvers``. ``answered`` is told each answer; ``out_of_order``: the route is, by one of them.
 
     ``bounds``: so many are in hand at once, and may always be taken. Of the others nobody is after a stop, on
     a route that is out of order or takes no more for now, where answers are lost (``met_silence``), or after
@@ -40,7 +40,7 @@ class GroupHandOvers:
         bounds: tuple[int, float],
         silence: Silence,
     ) -> None:
-        self.met_silence = False
+        self.met_silence = self.out_of_order = False
         self.answers: dict[int, tuple[Outcome, float]] = {}
         self._messages = list(group.messages.values())
         self._waiting = deque(group.claims)
@@ -72,7 +72,9 @@ class GroupHandOvers:
 
     def begin(self, index: int) -> bool:
         """The last look before a hand-over: afterwards the recipient may have the mail."""
-        if self._hurry or self._slot.stop_flag or not self._lease.lives():
+        stopped = self._hurry or self._slot.stop_flag or not self._lease.lives()
+        # An envelope may have gone out already, with the dot of the mail before.
+        if stopped or self.out_of_order:
             self._over = True
             return False
         self._slot.hand_over(index)
@@ -86,6 +88,7 @@ class GroupHandOvers:
         # Those that a stop breaks off have no answer either.
         if outcome.kind is Kind.UNKNOWN and self._silence.unbearable and not self._stop:
             self._over = self.met_silence = True
-        if outcome.kind in OUT_OF_ORDER or outcome.kind in SLOWER:
+        self.out_of_order |= outcome.kind in OUT_OF_ORDER
+        if self.out_of_order or outcome.kind in SLOWER:
             self._over = True
         self._answered(index, outcome)
