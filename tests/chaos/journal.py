@@ -46,7 +46,9 @@ def marks(commands: Iterable[list[bytes]]) -> Marks:
 
 def _becomes(old: bytes, new: bytes, resent: set[bytes]) -> str:
     number = new.split(b",")[1] if b"," in new else b""
-    if (new[:1] == b"u" and old[:1] != b"u") or (new[:1] == b"d" and number in resent):
+    # Of whom is due again for a lost answer a ring may tell the same once more: that is no other answer.
+    known = old[:1] == b"u" or (old[:1] == b"d" and old.split(b",")[1] in resent)
+    if (new[:1] == b"u" and not known) or (new[:1] == b"d" and number in resent):
         return "lost"
     # Who claims what a dead incarnation had claimed does not know whether it was handed over.
     return "again" if new[:1] == old[:1] == b"c" and number != old.split(b",")[1] else ""

@@ -64,6 +64,8 @@ def client_retries() -> None:
             return self._exchange(command)[0]
 
     Taker._look_and_take = take  # type: ignore[method-assign]
+    look = "local hand = redis.call('LRANGE', KEYS[2], 0, -1)"
+    _rewrite(lambda name, text: text.replace(look, "local hand = {}"), wanted="ack_and_take")
 
 
 def no_linger() -> None:

@@ -73,7 +73,7 @@ def test_a_repeat_needs_a_mark_and_the_same_message_id() -> None:
 
 
 def test_the_append_only_file_tells_who_was_marked(tmp_path: Path) -> None:
-    """Unknown, deferred because of it, or taken over from a dead incarnation; no other change."""
+    """Unknown, deferred because of it (both is one answer), or taken over from a dead one; no other change."""
     commands = [
         [b"SELECT", b"0"],
         [b"HSET", ROWS, b"u1", b"q", b"u2", b"q"],
@@ -82,6 +82,7 @@ def test_the_append_only_file_tells_who_was_marked(tmp_path: Path) -> None:
         [b"HSET", ROWS, b"u1", b"d1,1,1,1"],
         [b"HSET", ROWS, b"u1", b"c2,7,1,1"],
         [b"HSET", ROWS, b"u1", b"d2,2,2,1"],
+        [b"HSET", ROWS, b"u1", b"u3,,2,1"],
         [b"HSET", BATCH, b":u3", b"c1,7,0,", b"created", b"c1,8"],
         [b"HSET", BATCH, b":u3", b"c3,8,0,"],
         [b"HSET", BATCH, b":u3", b"u4,8,0,"],

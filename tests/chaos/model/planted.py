@@ -102,7 +102,7 @@ PLANTED = [
     # Whom another read to be in hand is told to be so although its worker has told all since.
     Planted("in hand though all is told", FORGOTTEN, "hand-over had not begun"),
     # Nobody waits until a claim has its copy.
-    Planted("copies waited for", _case("lag", jobs=ALONE[:1]), "was mailed 2 times"),
+    Planted("copies waited for", _case("lag", jobs=ALONE[:1]), "has the mail and counts as q"),
     # A lapsed lease is renewed, though others may have taken over.
     Planted("a lapsed lease revived", _case("stall", jobs=ALONE), "its worker lives or has said so"),
 ]
