@@ -73,7 +73,7 @@ def test_a_repeat_needs_a_mark_and_the_same_message_id() -> None:
 
 
 def test_the_append_only_file_tells_who_was_marked(tmp_path: Path) -> None:
-    """Unknown, deferred because of it (both is one answer), or taken over from a dead one; no other change."""
+    """Unknown, deferred because of it (both: one answer), or taken over from a dead one; no other change."""
     commands = [
         [b"SELECT", b"0"],
         [b"HSET", ROWS, b"u1", b"q", b"u2", b"q"],
