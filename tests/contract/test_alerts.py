@@ -15,21 +15,9 @@ from mailerd.delivery import End, Pass
 from mailerd.queue.alerts import QUIET, RelayNotes, RouteAlert, Standing
 from mailerd.queue.keys import Keys
 from mailerd.work.route import Route
+from rigs.hand_clock import HandClock
 
 LOGIN = Pass(End.REFUSED, "535 refused: pässword")
-
-
-class HandClock:
-    """Time that passes when told to."""
-
-    def __init__(self) -> None:
-        self.at = 5.0
-
-    def monotonic(self) -> float:
-        return self.at
-
-    def now(self) -> float:
-        return self.at
 
 
 class Fleet:

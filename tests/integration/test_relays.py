@@ -13,25 +13,13 @@ from mailerd.message import Message
 from mailerd.outcome import Kind, Outcome
 from mailerd.transports.smtp import SmtpTransport
 from mailerd.transports.smtp_session import SmtpSession
+from rigs.hand_clock import HandClock
 from rigs.hand_overs import deliver
 from rigs.ports import free_port
 from rigs.scripted_smtp import ScriptedServer
 
 REFUSED_LOGIN = {"EHLO": ["250-me\r\n250 AUTH PLAIN"] * 9, "AUTH": ["535 5.7.8 no"] * 9}
 CONTENT = b"Subject: x\r\n\r\nbody\r\n"
-
-
-class HandClock:
-    """Time that passes when told to."""
-
-    def __init__(self) -> None:
-        self.at = 5.0
-
-    def monotonic(self) -> float:
-        return self.at
-
-    def now(self) -> float:
-        return self.at
 
 
 @pytest.fixture

@@ -22,23 +22,11 @@ from mailerd.transports.ses import HandOver, SesConversation, SesTransport, tag_
 from mailerd.transports.ses_client import LONGEST_REST, Withheld
 from rigs.fake_ses import ENVIRONMENT, REGION, TOO_FAST, TOO_MANY, FakeSes
 from rigs.fake_ses_model import documented_errors
+from rigs.hand_clock import HandClock
 from rigs.ports import free_port
 from rigs.waiting import wait_until
 
 STS_REFUSES = b"<ErrorResponse><Error><Code>AccessDenied</Code><Message>no</Message></Error></ErrorResponse>"
-
-
-class HandClock:
-    """A clock that goes when told to."""
-
-    def __init__(self) -> None:
-        self.time = 1000.0
-
-    def monotonic(self) -> float:
-        return self.time
-
-    def now(self) -> float:
-        return self.time
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -54,7 +42,7 @@ def environment() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def clock() -> HandClock:
-    return HandClock()
+    return HandClock(1000.0)
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +136,7 @@ def test_a_connection_that_rested_is_not_trusted(
     """What a NAT gateway has forgotten in the meantime costs nobody's mail its certainty."""
     send(session)
     fake.forget_all()
-    clock.time += LONGEST_REST + 1
+    clock.at += LONGEST_REST + 1
 
     assert send(session).kind is Kind.SENT
     assert len(fake.mails()) == 2

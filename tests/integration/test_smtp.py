@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -22,10 +21,10 @@ from mailerd.message import Message
 from mailerd.outcome import Kind, Outcome
 from mailerd.transports.smtp import SmtpTransport
 from mailerd.transports.smtp_session import SmtpSession
-from rigs import needs
 from rigs.hand_overs import deliver
-from rigs.ports import free_port, listening
+from rigs.ports import free_port
 from rigs.scripted_smtp import ScriptedServer as Server
+from rigs.smtp_sink import StartSink, smtp_sinks
 from rigs.waiting import wait_until
 
 CONTENT = b"Subject: x\r\n\r\n.dot\r\nbody\r\n"
@@ -510,24 +509,12 @@ def test_a_ca_file_without_certificates_is_a_fault_of_the_configuration(tmp_path
 
 
 @pytest.fixture
-def postfix_sink(tmp_path: Path) -> Iterator[Callable[..., int]]:
-    program = needs.program("smtp-sink", "the package postfix")
-    running: list[subprocess.Popen[bytes]] = []
-
-    def start(*options: str) -> int:
-        port = free_port()
-        command = [program, "-u", "postfix", *options, f"127.0.0.1:{port}", "100"]
-        running.append(subprocess.Popen(command, stderr=subprocess.DEVNULL))
-        wait_until(lambda: listening(port), 10, "smtp-sink did not start")
-        return port
-
-    yield start
-    for process in running:
-        process.kill()
-        process.wait()
+def postfix_sink() -> Iterator[StartSink]:
+    with smtp_sinks() as start:
+        yield start
 
 
-def test_postfix_takes_many_mails_on_few_connections(postfix_sink: Callable[..., int], opened: Open) -> None:
+def test_postfix_takes_many_mails_on_few_connections(postfix_sink: StartSink, opened: Open) -> None:
     """Two hundred and fifty mails go to Postfix's sink, all accepted, on renewed connections."""
     session = opened(postfix_sink())
 
@@ -548,7 +535,7 @@ def test_postfix_takes_many_mails_on_few_connections(postfix_sink: Callable[...,
     ],
 )
 def test_postfix_misbehaving_on_purpose(
-    postfix_sink: Callable[..., int], opened: Open, options: list[str], kind: Kind
+    postfix_sink: StartSink, opened: Open, options: list[str], kind: Kind
 ) -> None:
     """Each fault that Postfix's sink can play has its outcome."""
     assert send(opened(postfix_sink(*options))).kind is kind

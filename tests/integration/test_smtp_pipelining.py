@@ -152,7 +152,7 @@ def test_abort_ends_all_connections_at_once_and_honestly(server: ScriptedServer,
     """Of three at the dot each is unknown, the others were never begun and are withheld."""
     server.script["DOT"] = ["hang"] * 3
     session, given = opened(3, data_timeout=60), Mails(mails(9))
-    thread = threading.Thread(target=session.deliver, args=(given,))
+    thread = threading.Thread(target=session.deliver, args=(given,), daemon=True)
     thread.start()
     wait_until(lambda: len(server.mails) == 3, 5, "three are at the dot")
     session.abort()

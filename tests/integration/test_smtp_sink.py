@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,35 +15,17 @@ from mailerd.config import Smtp
 from mailerd.message import Message
 from mailerd.outcome import Kind, Outcome
 from mailerd.transports.smtp import SmtpTransport
-from rigs import needs
 from rigs.hand_overs import Mails
-from rigs.ports import free_port, listening
-from rigs.waiting import wait_until
+from rigs.smtp_sink import StartSink, smtp_sinks
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def smtp_sink(tmp_path: Path) -> Iterator[Callable[..., int]]:
+def smtp_sink() -> Iterator[StartSink]:
     """Starts one with such options; its port."""
-    program = needs.program("smtp-sink", "the package postfix")
-    user = ["-u", "root"] if needs.is_root() else []
-    running: list[subprocess.Popen[bytes]] = []
-
-    def start(*options: str) -> int:
-        port = free_port()
-        command = [program, *user, *options, f"127.0.0.1:{port}", "100"]
-        running.append(subprocess.Popen(command, stderr=subprocess.DEVNULL))
-        wait_until(lambda: listening(port), 10, "smtp-sink did not start")
-        return port
-
-    yield start
-    for process in running:
-        process.kill()
-        process.wait()
-
-
-Start = Callable[..., int]
+    with smtp_sinks() as start:
+        yield start
 
 
 def send(port: int, count: int, **settings: Any) -> dict[int, Outcome]:
@@ -93,7 +74,7 @@ def send(port: int, count: int, **settings: Any) -> dict[int, Outcome]:
     ],
 )
 @pytest.mark.covers("mail-16", "mail-22", "mail-27")
-def test_each_fault_has_its_outcome(smtp_sink: Start, options: str, kind: Kind) -> None:
+def test_each_fault_has_its_outcome(smtp_sink: StartSink, options: str, kind: Kind) -> None:
     """Refused for now or for good, hung up on or kept waiting at each step: no other outcome than its own."""
     outcome = send(smtp_sink(*options.split()), 1, command_timeout=0.5, data_timeout=0.5)[0]
 
@@ -102,14 +83,14 @@ def test_each_fault_has_its_outcome(smtp_sink: Start, options: str, kind: Kind) 
 
 
 @pytest.mark.parametrize("options", ["-e", "-p", "-E", "-8", "-P", "-f RSET", "-q QUIT"])
-def test_whatever_it_does_not_offer_mail_goes_out(smtp_sink: Start, options: str) -> None:
+def test_whatever_it_does_not_offer_mail_goes_out(smtp_sink: StartSink, options: str) -> None:
     """Without ESMTP, pipelining, enhanced codes or manners at the end, each of 250 mails is taken."""
     assert Counter(outcome.kind for outcome in send(smtp_sink(*options.split()), 250).values()) == {
         Kind.SENT: 250
     }
 
 
-def test_one_that_dies_under_a_crowd(smtp_sink: Start, tmp_path: Path) -> None:
+def test_one_that_dies_under_a_crowd(smtp_sink: StartSink, tmp_path: Path) -> None:
     """Its own files say who has the mail: everybody who is sent, and nobody who is not sent or unknown."""
     (tmp_path / "mails").mkdir()
     port = smtp_sink("-M", "120", "-d", f"{tmp_path}/mails/m.")

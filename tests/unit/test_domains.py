@@ -9,21 +9,10 @@ import pytest
 
 from mailerd.config import DomainLimit
 from mailerd.transports.domains import LEFT_ALONE, Domains
+from rigs.hand_clock import HandClock
 
 GOOGLE = DomainLimit(domain="gmail.com", mx="google.com", per_second=5)
 OTHER = DomainLimit(domain="other.test", per_second=1)
-
-
-class HandClock:
-    """Time that passes when told to."""
-
-    at = 5.0
-
-    def monotonic(self) -> float:
-        return self.at
-
-    def now(self) -> float:
-        return self.at
 
 
 class Record:
