@@ -17,7 +17,7 @@ from mailerd.clock import Clock, Stop
 from mailerd.contacts import Contact, ContactSource
 from mailerd.delivery.group import NOT_BEGUN, NOT_TAKEN, Group
 from mailerd.delivery.hand_overs import GroupHandOvers
-from mailerd.delivery.pace import IN_DOUBT, LONGEST_GROUP, LONGEST_LIMITED_GROUP, group_size, seconds_each
+from mailerd.delivery.pace import IN_DOUBT, LIMITED_IN_DOUBT, LONGEST_GROUP, group_size, seconds_each
 from mailerd.delivery.silence import Silence
 from mailerd.delivery.values import NO_HAND_OVER, End, Letter, Pass, Way, Work
 from mailerd.errors import ContactsUnavailable, LeaseLost, TooFewCopies
@@ -114,7 +114,7 @@ class Delivery:
         self, letter: Letter, rest: deque[str], known: Known, ready: Mapping[str, Message]
     ) -> Group:
         """Who is next: taken out of ``rest``, with the mail of each, or with why there is none."""
-        longest = LONGEST_LIMITED_GROUP if self._limiter.limits(letter.batch.client_id) else IN_DOUBT
+        longest = LIMITED_IN_DOUBT if self._limiter.limits(letter.batch.client_id) else IN_DOUBT
         group, size = Group(), group_size(self._connections, self._slot.room, self._each, longest)
         if self._silence.unbearable:
             size = 1

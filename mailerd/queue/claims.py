@@ -3,8 +3,8 @@ Claims: taking jobs from the queue into this worker's own hand, and the only fou
 
 A job is at every moment in exactly one list. ``take`` is one round trip that first looks into the own hand
 (an answer may have been lost) and then blocks in the server. Short jobs come several at once, by the script
-that also acks those before them. ``ack``, ``give_back``, ``bury`` and the rest
-that an ack may put aside end the claim, each in one script that proves that it was still ours.
+that also acks those before them. ``ack``, which may put a rest aside, ``give_back``, ``park`` and ``bury``
+end the claim, each in one script that proves that it was still ours.
 """
 
 from __future__ import annotations

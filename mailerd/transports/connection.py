@@ -3,7 +3,8 @@ One SMTP connection: opened, secured, logged in; then its socket is ``wire.py``'
 
 smtplib speaks; this sets the time-out of every phase, verifies certificates and translates smtplib's and the
 socket's errors into two: ``RouteDown`` (no usable connection came about) and ``ConnectionCut`` (it ended,
-and with it whatever was asked on it). Knows no mail and no policy. Used by ``smtp.py``.
+and with it whatever was asked on it). Knows no mail and no policy. Opened by
+``relays.py``, spoken on by ``wire.py``.
 """
 
 from __future__ import annotations

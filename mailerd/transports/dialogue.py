@@ -4,7 +4,8 @@ One connection's conversation: what is to be said next, and whose mail each repl
 Pure: bytes in, bytes out; knows no socket, no time and no other connection. With PIPELINING (RFC 2920) an
 envelope goes out as one piece, and the next one together with the final dot of the mail before; otherwise,
 and for a mail whose first try was cut off, each command waits for its reply. Each reply is the oldest due
-one's; what cannot be that ends the conversation (``ConnectionCut``). Used by ``smtp.py``.
+one's; what cannot be that ends the conversation (``ConnectionCut``). Used by
+``smtp_session.py``.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ The servers that take the mail, and through which of them the next connection go
 ``order``, ``after`` and ``asked`` are the policy, pure: the first one is preferred, one that fails is left
 alone for a while and then asked again, and the route is out of order only when all are. ``Relays`` opens
 connections by it, for all sessions of a process. Knows no mail: one that was begun stays where it began,
-since only the opening of a connection ever goes on to another relay. Used by ``smtp.py``.
+since only the opening of a connection ever goes on to another relay. Made by ``smtp.py``,
+used by its sessions.
 """
 
 from __future__ import annotations

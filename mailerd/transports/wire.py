@@ -2,7 +2,7 @@
 A connection that is spoken on without waiting: bytes between its socket and its dialogue, also over TLS.
 
 Reads only once all is written, so that no reply can come before what it replies to. Raises ``ConnectionCut``
-for whatever ends the connection. Used by ``smtp.py``, whose thread waits for all wires at once.
+for whatever ends the connection. Used by ``smtp_session.py``, whose thread waits for all wires at once.
 """
 
 from __future__ import annotations
