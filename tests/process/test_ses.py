@@ -183,6 +183,23 @@ def test_a_fleet_never_sends_more_than_the_account_grants(
 
 
 @pytest.mark.slow
+@pytest.mark.covers("mail-8")
+def test_a_fleet_sends_as_fast_as_the_account_grants(start: Start, project: Project, fake: FakeSes) -> None:
+    """Two daemons, four workers: at least 190 of the 200 mails a second that they may, and never one more."""
+    contacts = project.contacts(1400)
+    fake.state.rate = 200
+    first, _ = start(), start()
+    for number in range(4):
+        first.post("/queue", job(f"news{number}", contacts[number::4]))
+    for number in range(4):
+        assert first.wait_for_batch(f"news{number}", 60)["counts"] == {"sent": 350}
+
+    assert fake.most_in_a_second() <= 200
+    assert fake.problems() == {}
+    assert fake.best_rate(800) >= 190
+
+
+@pytest.mark.slow
 def test_reloads_cost_no_memory(start: Start, project: Project, fake: FakeSes) -> None:
     """What an earlier configuration had prepared, some 10 MB with boto3, goes with the next reload."""
     project.contacts(1)

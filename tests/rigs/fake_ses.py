@@ -150,6 +150,11 @@ class FakeSes:
         times = list(self._times)
         return max((bisect_left(times, begin + 1) - n for n, begin in enumerate(times)), default=0)
 
+    def best_rate(self, recipients: int) -> float:
+        """Recipients a second while so many came in the shortest time; a burst counts for its pause, too."""
+        times = list(self._times)
+        return max(recipients / (end - begin) for begin, end in zip(times, times[recipients:], strict=False))
+
     def spend(self, recipients: int) -> None:
         """Somebody else uses up so much of the day's quota; negative: it comes back."""
         with self._lock:
