@@ -10,7 +10,7 @@ from typing import Any
 
 import redis
 
-from chaos import faults_around, jobs, journal, leftovers, schedule
+from chaos import faults_around, jobs, journal, leftovers, rates, schedule
 from chaos.fleet import LEASE, Fleet
 from chaos.plan import Outcome, Plan
 from chaos.producers import Producers
@@ -42,6 +42,7 @@ class Campaign:
         setup = fleet.setup
         self.outcome = Outcome(
             f"{setup.unknown}, {setup.fetch}{', three servers under sentinels' if setup.sentinels else ''}"
+            f"{', with limits' if setup.limited else ''}"
         )
         self._rounds = Rounds(self._stage, self.outcome)
 
@@ -147,6 +148,8 @@ class Campaign:
         with contextlib.closing(self._fleet.redis.client()) as client:
             outcome.breaches += [f"buried: {reason}" for reason in leftovers.dead_letters(client)]
         outcome.breaches += outcome.verdict.breaches
+        if self._fleet.setup.limited:
+            self._judge_rates()
         outcome.kills = len(stage.worker_kills)
         outcome.aimed = sum(
             any(_open_at(one, moment) and one.port in ports for one in hand_overs)
@@ -156,6 +159,12 @@ class Campaign:
         outcome.seconds = time.monotonic() - self._began
         for host in self._fleet.hosts:
             outcome.ends.update(host.ends)
+
+    def _judge_rates(self) -> None:
+        clients, tried = self._producers.clients, self._producers.tried
+        client_of = {jobs.address(each): clients[batch] for batch, whom in tried.items() for each in whom}
+        self.outcome.rates = rates.most_in_a_second(self._fleet.sink.mails(), client_of)
+        self.outcome.breaches += rates.too_many(self.outcome.rates)
 
     def _ledger(self) -> Iterator[tuple[str, dict[str, str]]]:
         with contextlib.closing(self._fleet.redis.client()) as client:

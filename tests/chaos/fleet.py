@@ -19,7 +19,7 @@ from typing import Self
 
 import psutil
 
-from chaos import jobs
+from chaos import jobs, rates
 from chaos.group import Group
 from chaos.schedule import HOSTS
 from rigs.daemon import Daemon, Sections
@@ -50,6 +50,7 @@ class Setup:
     reply_delay: float = 0.0  # of Redis, in good times
     markers: tuple[bytes, ...] = MARKERS  # in replies that a fault drops; an empty one is in any
     contacts: int = 100_000
+    limited: bool = False  # by ``rates.LIMITS``
     overlay: Sections = field(default_factory=dict)
 
 
@@ -231,6 +232,8 @@ class Fleet:
         if self.group is not None:
             url = self.group.url
         sections["redis"] = {"url": url, "startup_timeout": 60, "replicas": int(self.setup.sentinels)}
+        if self.setup.limited:
+            sections["limits"] = dict(rates.LIMITS)
         for name, keys in self.setup.overlay.items():
             sections[name] = {**sections.get(name, {}), **keys}
         return sections

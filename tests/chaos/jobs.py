@@ -10,7 +10,8 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-DOMAIN = "@chaos.test"
+DOMAIN, SLOW_DOMAIN = "chaos.test", "slow.chaos.test"
+SLOW = 7  # every so many-th contact lives at the slow domain
 NOBODY = 40  # every so many-th contact is not in the database
 
 
@@ -72,4 +73,5 @@ def known(contact_id: str) -> bool:
 
 def address(contact_id: str) -> str:
     """Where a contact is written to."""
-    return contact_id + DOMAIN
+    slow = int(contact_id[1:]) % SLOW == 0
+    return f"{contact_id}@{SLOW_DOMAIN if slow else DOMAIN}"

@@ -32,13 +32,11 @@ def orphans(client: Any) -> list[str]:
 
 
 def stirs(client: Any) -> bool:
-    """Whether any job is anywhere: waiting, aside, parked, cut into slices or in a hand."""
+    """Whether any job is anywhere: waiting, aside, parked, cut into slices, in line or in a hand."""
     if client.llen(KEYS.queue) or client.zcard(KEYS.retry) or client.llen(KEYS.sweeps):
         return True
-    patterns = (KEYS.hand(""), KEYS.side(""), KEYS.parked(""))
-    return any(
-        client.llen(key) for each in patterns for key in client.scan_iter(match=f"{each}*", count=1000)
-    )
+    patterns = (f"{KEYS.hand('')}*", f"{KEYS.side('')}*", f"{KEYS.parked('')}*", KEYS.line("*"))
+    return any(client.llen(key) for each in patterns for key in client.scan_iter(match=each, count=1000))
 
 
 def open_recipients(client: Any) -> int:

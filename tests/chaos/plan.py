@@ -43,3 +43,4 @@ class Outcome:
     server: str = ""
     ends: Counter[int] = field(default_factory=Counter)
     skipped: dict[str, int] = field(default_factory=dict)
+    rates: dict[str, int] = field(default_factory=dict)  # the most in a second under each limit

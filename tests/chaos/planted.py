@@ -106,6 +106,12 @@ def cursor_not_compared() -> None:
     _rewrite(lambda name, text: text.replace("if cursor ~= at then", "if false then"), wanted="admit")
 
 
+def no_rest_for_the_dead() -> None:
+    """What a dead worker had in hand may be used again at once."""
+    freed = "redis.call('HDEL', limit.key .. ':hand', inc)\n      rest(limit, n, 0)"
+    _rewrite(lambda name, text: text.replace(freed, freed.partition("\n")[0]), wanted="permit")
+
+
 PLANTS = {
     "no-fencing": no_fencing,
     "no-ledger": no_ledger,
@@ -115,6 +121,7 @@ PLANTS = {
     "board-ignored": board_ignored,
     "busy-is-dead": busy_is_dead,
     "cursor-not-compared": cursor_not_compared,
+    "no-rest-for-the-dead": no_rest_for_the_dead,
 }
 
 if __name__ == "__main__":

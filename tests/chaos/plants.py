@@ -28,6 +28,7 @@ class Preset:
     reply_delay: float = 0.0
     markers: tuple[bytes, ...] = MARKERS
     overlay: Sections = field(default_factory=dict)
+    limited: bool = False
 
 
 PRESETS: Mapping[str, Preset] = {
@@ -70,5 +71,8 @@ PRESETS: Mapping[str, Preset] = {
         backlog=30_000,
         reply_delay=0.03,
         markers=(ADMITTED,),
+    ),
+    "no-rest-for-the-dead": Preset(
+        "mails in a second for", ("kill-worker", "kill-host"), 6, backlog=100, limited=True
     ),
 }

@@ -32,6 +32,9 @@ def text(outcome: Outcome) -> str:
         "slowest to flow   " + ", ".join(f"{seconds:.1f} s after {name}" for name, seconds in slowest),
         f"breaches          {len(outcome.breaches)}",
     ]
+    if outcome.rates:
+        most = ", ".join(f"{number} for {name}" for name, number in outcome.rates.items())
+        lines.insert(-1, f"most in a second  {most}")
     if verdict.popped:
         lines.insert(-1, f"lost by brpop     {verdict.popped} recipients of jobs between pop and record")
     lines += [f"  {breach}" for breach in outcome.breaches[:SHOWN]]

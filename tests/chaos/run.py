@@ -46,6 +46,11 @@ def arguments() -> argparse.Namespace:
         action="store_true",
         help="a master and two replicas under sentinels, redis.replicas = 1, failovers among the faults",
     )
+    parser.add_argument(
+        "--limits",
+        action="store_true",
+        help="limits on the route, a client and a domain, held in every second",
+    )
     parser.add_argument("--server", default=shipped_valkey(), help="the Redis or Valkey server program")
     parser.add_argument("--only", default="", help=f"only these faults, with commas: {', '.join(NAMES)}")
     parser.add_argument(
@@ -101,6 +106,7 @@ def planted_run(name: str, server: str, seed: int) -> tuple[Plan, Setup]:
         markers=how.markers,
         contacts=3 * RECIPIENTS_A_MINUTE,
         overlay=how.overlay,
+        limited=how.limited,
     )
     return plan, setup
 
@@ -129,8 +135,11 @@ def main() -> int:
         given.recipients + 5000 if given.recipients else int((given.minutes or 10) * RECIPIENTS_A_MINUTE)
     )
     backlog = 400 if given.fetch == "blmove" else 3000  # what brpop loses is on its way for ever
+    backlog = 150 if given.limits else backlog
     plan = Plan(given.seed, given.faults, given.minutes, given.recipients, only, backlog)
-    setup = Setup(given.server, given.unknown, given.fetch, given.sentinels, contacts=contacts)
+    setup = Setup(
+        given.server, given.unknown, given.fetch, given.sentinels, contacts=contacts, limited=given.limits
+    )
     if given.planted:
         plan, setup = planted_run(given.planted, given.server, given.seed)
     outcome, folder = play(plan, setup, Progress())

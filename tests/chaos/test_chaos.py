@@ -13,12 +13,18 @@ import pytest
 
 from chaos import leftovers, report, schedule
 from chaos.fleet import TAKEN, Setup
+from chaos.jobs import SLOW_DOMAIN
 from chaos.plan import Outcome, Plan
 from chaos.plants import PRESETS
 from chaos.run import planted_run, play
 from rigs.old_redis import redis_6_2
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+# Who dies or stands still with permits, and answers about permits that are lost.
+BEARING_ON_LIMITS = (
+    *("kill-worker", "stop-worker", "kill-host", "term", "redis-killed", "redis-frozen"),
+    *("drop-reply", "cut", "script-flush", "smtp-stall", "smtp-hang-up-after-dot"),
+)
 Played = Callable[[Plan, Setup], Outcome]
 
 
@@ -78,6 +84,13 @@ def test_failovers_lose_nobody_and_mail_nobody_twice(debian_redis_program: str, 
     """Redis 7.0 under sentinels, with redis.replicas = 1: masters die and freeze among the other faults."""
     outcome = played(Plan(seed=8, faults=18), Setup(debian_redis_program, sentinels=True))
     assert set(schedule.OF_SENTINELS) <= set(outcome.played)
+
+
+def test_no_second_sees_more_than_the_limits(valkey_program: str, played: Played) -> None:
+    """Whatever dies or stands still; and what the route, a client and a domain get is all used."""
+    plan = Plan(seed=4, faults=16, only=BEARING_ON_LIMITS, backlog=150, sizes=(1, 5, 30, 60))
+    outcome = played(plan, Setup(valkey_program, limited=True))
+    assert outcome.rates == {"route": 60, "c0": 15, SLOW_DOMAIN: 7}
 
 
 def test_brpop_loses_only_what_was_popped_and_not_recorded(valkey_program: str, played: Played) -> None:
