@@ -138,7 +138,8 @@ class Delivery:
         if not group.messages:
             return None
         client = work.letter.batch.client_id
-        group.limited(self._limiter.take(client, [mail.recipient for mail in group.messages.values()]))
+        addresses = [mail.recipient for mail in group.messages.values()]
+        group.limited(self._limiter.take(client, addresses, called=work.called))
         self._slot.tally.event(Event.LIMITED, len(group.waits))
         soon = []
         for contact_id, (_, wait) in group.waits.items():

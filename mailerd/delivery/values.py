@@ -87,12 +87,17 @@ class Letter:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Recipients of one batch who are to get the letter; ``retry``: they were deferred and are due."""
+    """
+    Recipients of one batch who are to get the letter.
+
+    ``retry``: they were deferred and are due. ``called``: they stood in line for a limit.
+    """
 
     letter: Letter
     jid: str
     contact_ids: tuple[str, ...]
     retry: bool
+    called: bool
 
 
 def variables_of(variables_json: str) -> dict[str, object]:

@@ -45,10 +45,15 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Pieces of a batch that stand in line, each for the limit of that name, and what the batch waits for."""
+    """
+    Pieces of a batch that stand in line, each for the limit of that name, and what the batch waits for.
+
+    ``called``: they had been called up, in vain.
+    """
 
     tag: str
     waiting_for: str
+    called: bool
     pieces: tuple[tuple[str, Slice], ...]
 
 
@@ -230,10 +235,10 @@ class Claims:
         if line is not None:
             script = "line_up"
             lines = list(dict.fromkeys(limit for limit, _ in line.pieces))
-            keys += [self._keys.batch(line.tag), *map(self._keys.line, lines)]
-            arguments.append(line.waiting_for)
+            keys += [self._keys.batch(line.tag), self._keys.lines, *map(self._keys.line, lines)]
+            arguments += [line.waiting_for, int(line.called)]
             for limit, piece in line.pieces:
-                arguments += [lines.index(limit) + 1, piece.to_bytes()]
+                arguments += [limit, lines.index(limit) + 1, piece.to_bytes()]
         if not self._end(claim, script, keys, arguments, claim.era):
             self.give_back(claim)
 

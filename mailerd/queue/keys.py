@@ -74,6 +74,7 @@ class Keys:
         self.arrivals = self._prefix + "arrivals"
         self.unused = self._prefix + "unused"
         self.account = self._prefix + "account"
+        self.lines = self._prefix + "lines"
         self.lease_prefix = self._prefix + "lease:"
 
     def lease(self, incarnation: str) -> str:

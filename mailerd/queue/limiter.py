@@ -128,9 +128,11 @@ class Limiter:
         """Whether a limit may hold for some mail of this client's."""
         return not self._route_open or client_id in self._table.clients or bool(self._table.domains)
 
-    def take(self, client_id: str, addresses: Sequence[str]) -> list[Wait | None]:
+    def take(self, client_id: str, addresses: Sequence[str], *, called: bool = False) -> list[Wait | None]:
         """
         For each recipient None, which is leave to hand over now, or what it waits for.
+
+        ``called``: they stood in line for a limit, which nobody else may pass.
 
         Whoever has leave is told of by ``answered``, or has not been handed over. Raises ``LeaseLost``, and
         what ``Patience`` raises.
@@ -142,10 +144,10 @@ class Limiter:
             return [None] * len(whose)
         if self._ask_account:
             self._grant()
-        waits = self._ask(whose)
+        waits = self._ask(whose, called=called)
         if self._ask_account and any(wait and wait.limit == ROUTE for wait in waits):
             self._grant()
-            waits = self._ask(whose)
+            waits = self._ask(whose, called=called)
         return waits
 
     def answered(self, index: int, outcome: Outcome) -> None:
@@ -157,7 +159,7 @@ class Limiter:
         """Give back all permits, since no group follows for now. Raises as ``take`` does."""
         self._digest()
         if self._owed or any(self._held):
-            self._ask([])
+            self._ask([], called=False)
 
     def _digest(self) -> None:
         """Note under each limit what came of the last group."""
@@ -190,10 +192,10 @@ class Limiter:
             found.append(domain)
         return tuple(found)
 
-    def _ask(self, whose: list[tuple[LimitOf, ...]]) -> list[Wait | None]:
+    def _ask(self, whose: list[tuple[LimitOf, ...]], *, called: bool) -> list[Wait | None]:
         kinds = Counter(filter(None, whose))
         limits = self._involved(kinds)
-        _, ask, granted, said = self._run(limits, kinds)
+        _, ask, granted, said = self._run(limits, kinds, called=called)
         self._owed, self._ask_account = {}, bool(ask)
         states = dict(zip(limits, (_State.of(each) for each in said), strict=True))
         for limit, state in states.items():
@@ -240,11 +242,12 @@ class Limiter:
         # The account's grant is the first limit's.
         return sorted(found, key=lambda limit: limit is not self._table.route)
 
-    def _run(self, limits: list[LimitOf], kinds: Counter[tuple[LimitOf, ...]]) -> Any:
+    def _run(self, limits: list[LimitOf], kinds: Counter[tuple[LimitOf, ...]], *, called: bool) -> Any:
         self._call += 1
         numbers = {limit: number for number, limit in enumerate(limits, 1)}
         asked = {
             "account": self._outside.account is not None and self._table.route in numbers,
+            "called": called,
             "limits": [self._told(limit) for limit in limits],
             "kinds": [{"n": n, "of": [numbers[limit] for limit in of]} for of, n in kinds.items()],
         }

@@ -62,8 +62,8 @@ class Table:
         }
 
     def of(self, name: str) -> LimitOf:
-        """The one with this name."""
-        return next(limit for limit in self.all() if limit.name == name)
+        """The one with this name; what the configuration does not name limits nothing."""
+        return next((limit for limit in self.all() if limit.name == name), LimitOf(name, name))
 
     def all(self) -> list[LimitOf]:
         """Each of them, the route's first."""
@@ -79,6 +79,8 @@ def words_of(limit: LimitOf, why: str, rate: float, day: int, said: str, until: 
         case "day":
             used = f"the {day:,} mails that {limit.who} gets in 24 hours are used up"
             return f"{used}; the next by {at} at the latest"
+        case "line":
+            return f"others stand in line for {limit.who}"
         case "pause":
             return f"{said}; the next try by {at}"
         case _:

@@ -35,16 +35,22 @@ class Ticket:
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """Admitted recipients of one batch; ``retry``: they were deferred and are due now."""
+    """
+    Admitted recipients of one batch.
+
+    ``retry``: they were deferred and are due now. ``called``: they stood in line for a limit.
+    """
 
     client_id: str
     batch_id: str
     contact_ids: tuple[str, ...]
     retry: bool = False
+    called: bool = False
 
     def first_line(self) -> str:
         """What stands before the contacts."""
-        return f"mailerd {'retry' if self.retry else 'slice'} {self.client_id}/{self.batch_id}"
+        kind = f"{'retry' if self.retry else 'slice'}{'-called' if self.called else ''}"
+        return f"mailerd {kind} {self.client_id}/{self.batch_id}"
 
     def to_bytes(self) -> bytes:
         """As it lies on the queue."""
@@ -79,7 +85,9 @@ def _parse_ours(raw: bytes) -> Ticket | Slice:
     client_id, _, batch_id = tag.strip().partition("/")
     ours: Ticket | Slice = Ticket(client_id, batch_id)
     if kind != "ticket":
-        ours = slice_of(client_id, batch_id, dict.fromkeys(contact_ids), retry=kind == "retry")
+        what, _, called = kind.partition("-")
+        contacts = tuple(dict.fromkeys(contact_ids))
+        ours = Slice(client_id, batch_id, contacts, retry=what == "retry", called=bool(called))
     possible = is_name(client_id) and is_name(batch_id) and all(map(is_contact_id, contact_ids))
     if possible and ours.to_bytes() == raw:
         return ours

@@ -47,7 +47,7 @@ class Upkeep:
         self._keys = keys
         self._slice = config.queue.slice
         self._max_deaths = config.queue.max_deaths
-        self._lines = Table(config.limits).all()[1:]
+        self._limits = Table(config.limits)
         self._retention_ms = int(config.queue.retention_days * DAY_MS)
         self._replay_ms = max(1, int(config.queue.replay_days * DAY_MS) - self._retention_ms)
 
@@ -60,10 +60,11 @@ class Upkeep:
     def tend(self) -> None:
         """Bring back what is due and finish what operators began; one read when there is nothing to do."""
         with translated():
-            something = self._client.exists(self._keys.retry, self._keys.sweeps)
+            something = self._client.exists(self._keys.retry, self._keys.sweeps, self._keys.lines)
         if something:
             self.promote()
             self.sweep()
+            self.call_up()
 
     def promote(self) -> int:
         """Bring back what is due; how many jobs."""
@@ -77,9 +78,15 @@ class Upkeep:
 
     def call_up(self) -> int:
         """Bring whoever stands in line for a limit to the queue, at its rate; how many pieces."""
-        keys = [self._keys.queue, *(self._keys.limit(limit.name) for limit in self._lines)]
-        bounds = [(str(limit.per_second), limit.per_day) for limit in self._lines]
-        called: int = run(self._client, "call_up", keys, [value for pair in bounds for value in pair])
+        with translated():
+            names = [name.decode() for name in self._client.smembers(self._keys.lines)]
+        if not names:
+            return 0
+        keys = [self._keys.queue, self._keys.lines, *map(self._keys.limit, names)]
+        told: list[Argument] = []
+        for limit in map(self._limits.of, names):
+            told += [limit.name, str(limit.per_second), limit.per_day]
+        called: int = run(self._client, "call_up", keys, told)
         return called
 
     def reap(self, incarnation: str, blame: Blame) -> int:

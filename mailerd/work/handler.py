@@ -102,7 +102,7 @@ class Handler:
             return self._cut(claim, job, opened)
         self._admit(taken, opened)
         everybody = dict.fromkeys(contact for each in taken for contact in each.contacts)
-        return self._deliver(claims, opened, tuple(everybody), retry=False)
+        return self._deliver(claims, opened, slice_of(job.client_id, job.batch_id, everybody))
 
     def _admit(self, taken: list[Held], opened: OpenBatch) -> None:
         jobs = {each.claim.jid: each.contacts for each in taken}
@@ -132,7 +132,7 @@ class Handler:
             return self._give_up((claim,), opened.batch, contacts, reason)
         if not added and len(contacts) <= ROWS_IN_A_SCRIPT:
             # Admitted before, and perhaps as a whole: queue.slice may have been larger then.
-            return self._deliver((claim,), opened, tuple(contacts), retry=False)
+            return self._deliver((claim,), opened, slice_of(job.client_id, job.batch_id, contacts))
         self._claims.done(claim)
         return None
 
@@ -153,11 +153,10 @@ class Handler:
             return self._park((claim,), opened.batch)
         if opened.deaths:
             self._claims.settle()
-        return self._deliver((claim,), opened, piece.contact_ids, retry=piece.retry)
+        return self._deliver((claim,), opened, piece)
 
-    def _deliver(
-        self, claims: Together, opened: OpenBatch, contacts: tuple[str, ...], *, retry: bool
-    ) -> Pass | None:
+    def _deliver(self, claims: Together, opened: OpenBatch, piece: Slice) -> Pass | None:
+        contacts = piece.contact_ids
         if opened.halt is Halt.CANCELLED:
             return self._close(claims, opened.batch, contacts)
         letter = self._letter(opened)
@@ -170,13 +169,14 @@ class Handler:
             self._done(claims)
             return None
         try:
-            ended = self._delivery.deliver(Work(letter, jid, contacts, retry), self._progress)
+            work = Work(letter, jid, contacts, piece.retry, piece.called)
+            ended = self._delivery.deliver(work, self._progress)
         except TooFewCopies as fault:
             self._give_back(claims, opened.batch.tag, str(fault))
             raise
         if ended.end is End.CANCELLED:
             return self._close(claims, opened.batch, contacts)
-        return self._let_go(claims, opened.batch, ended, retry=retry)
+        return self._let_go(claims, opened.batch, ended, piece)
 
     def _close(self, claims: Together, batch: Batch, contacts: Sequence[str]) -> Pass | None:
         """
@@ -189,7 +189,7 @@ class Handler:
         self._done(claims)
         return None
 
-    def _let_go(self, claims: Together, batch: Batch, ended: Pass, *, retry: bool) -> Pass | None:
+    def _let_go(self, claims: Together, batch: Batch, ended: Pass, piece: Slice) -> Pass | None:
         if ended.end is End.STOPPED:
             self._give_back(claims)
         elif ended.end in (End.BLOCKED, End.REFUSED, End.LIMITED):
@@ -200,7 +200,7 @@ class Handler:
         elif ended.busy or ended.held_up:
             # The first ack puts those aside, so that they are in a job before the other acks.
             busy = slice_of(batch.client_id, batch.batch_id, ended.busy) if ended.busy else None
-            line = self._line(batch, ended.held_up, retry=retry)
+            line = self._line(batch, ended.held_up, piece)
             self._claims.ack(claims[0], busy, self._lease_seconds, line)
             self._done(claims[1:])
         else:
@@ -216,7 +216,7 @@ class Handler:
         for claim in reversed(claims):
             self._claims.give_back(claim, tag, waiting_for)
 
-    def _line(self, batch: Batch, held_up: Sequence[tuple[str, Wait]], *, retry: bool) -> Line | None:
+    def _line(self, batch: Batch, held_up: Sequence[tuple[str, Wait]], piece: Slice) -> Line | None:
         """Those who wait for a limit stand in line for it, in pieces that it lets through at once."""
         if not held_up:
             return None
@@ -228,8 +228,8 @@ class Handler:
             size = self._limits.of(limit).at_once(self._slice)
             for start in range(0, len(contact_ids), size):
                 some = contact_ids[start : start + size]
-                pieces.append((limit, slice_of(batch.client_id, batch.batch_id, some, retry=retry)))
-        return Line(batch.tag, held_up[-1][1].reason, tuple(pieces))
+                pieces.append((limit, replace(piece, contact_ids=tuple(some), called=True)))
+        return Line(batch.tag, held_up[-1][1].reason, piece.called, tuple(pieces))
 
     def _letter(self, opened: OpenBatch) -> Letter | str | None:
         """What the batch sends, or why nobody can get it; None where nothing is sent at all."""

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from mailerd.config import Limits
 from mailerd.contacts import Contact
 from mailerd.outcome import Kind, Outcome
+from mailerd.queue.payloads import Slice, parse
 from mailerd.queue.upkeep import Upkeep
 from rigs.ledger_bench import LedgerBench, contacts, job
 from rigs.office import Office
@@ -59,6 +61,69 @@ def test_a_limited_client_holds_up_nobody_else(limited: Limited) -> None:
     assert 2.0 <= took < 4.0
     assert sorted(office.post.got) == sorted(contacts(20))
     assert bench.batches.find("b1", "shop")[0].waiting_for is None
+    bench.assert_conserved()
+
+
+def in_line(office: Office, name: str = "client:shop") -> list[list[str]]:
+    """Who stands in this line, piece by piece."""
+    bench = office.bench
+    pieces = [parse(raw, 2**20) for raw in bench.client.lrange(bench.keys.line(name), 0, -1)]
+    return [list(piece.contact_ids) for piece in pieces if isinstance(piece, Slice)]
+
+
+def test_nobody_passes_those_who_stand_in_line(limited: Limited) -> None:
+    """A job that comes when a permit is free again stands behind them, and they are called up first."""
+    office = limited(clients=[{"client_id": "shop", "per_second": 2}])
+    bench, man = office.bench, office.hire()
+    upkeep = Upkeep(bench.client, bench.keys, office.config, bench.clock)
+    bench.push(job(contacts(4)))
+    man.works()
+    bench.client.delete(f"{bench.keys.limit('client:shop')}:rest")
+    bench.push(job(contacts(1, 4), batch="b2"), job(contacts(1, 5), client="club"))
+    man.works()
+    man.works()
+
+    assert sorted(office.post.got) == ["c0", "c1", "c5"]
+    assert in_line(office) == [["c2", "c3"], ["c4"]]
+    assert bench.batches.find("b2", "shop")[0].waiting_for == "others stand in line for client shop"
+    upkeep.call_up()
+    man.works()
+    assert sorted(office.post.got) == ["c0", "c1", "c2", "c3", "c5"]
+
+
+def test_who_is_called_up_in_vain_stands_in_front_again(limited: Limited) -> None:
+    """Its permits may have gone to somebody else meanwhile: it loses nothing by that."""
+    office = limited(clients=[{"client_id": "shop", "per_second": 2}])
+    bench, man, other = office.bench, office.hire(), office.hire()
+    upkeep = Upkeep(bench.client, bench.keys, office.config, bench.clock)
+    bench.push(job(contacts(8)))
+    man.works()
+    bench.client.delete(f"{bench.keys.limit('client:shop')}:rest")
+    upkeep.call_up()
+    assert other.handler._delivery is not None
+    other.handler._delivery._limiter.take("shop", ["a@b.test"] * 2, called=True)
+    man.works()
+
+    assert len(office.post.got) == 2
+    assert in_line(office) == [["c2", "c3"], ["c4", "c5"], ["c6", "c7"]]
+
+
+def test_a_limit_that_is_taken_away_leaves_nobody_in_line(limited: Limited) -> None:
+    """Whoever stood in line for what the configuration no longer limits comes back to the queue."""
+    office = limited(clients=[{"client_id": "shop", "per_second": 2}])
+    bench, man = office.bench, office.hire()
+    bench.push(job(contacts(6)))
+    man.works()
+    office.config = office.config.model_copy(update={"limits": Limits()})
+    man = office.hire()
+    upkeep = Upkeep(bench.client, bench.keys, office.config, bench.clock)
+    upkeep.tend()
+    while bench.queue():
+        man.works()
+
+    assert bench.counts() == {"sent": 6}
+    assert in_line(office) == []
+    assert not bench.client.exists(bench.keys.lines)
     bench.assert_conserved()
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mailerd.errors import JobRejected
 from mailerd.job import EmailJob
-from mailerd.queue.payloads import Slice, Ticket, job_id, parse, slice_of
+from mailerd.queue.payloads import Slice, Ticket, job_id, parse
 
 LONGEST = 2**20
 names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}", fullmatch=True)
@@ -26,10 +26,12 @@ def test_a_ticket_survives_the_queue(client: str, batch: str) -> None:
     assert parse(Ticket(client, batch).to_bytes(), LONGEST) == Ticket(client, batch)
 
 
-@given(names, names, contact_ids, st.booleans())
-def test_a_slice_survives_the_queue(client: str, batch: str, contacts: list[str], retry: bool) -> None:
+@given(names, names, contact_ids, st.booleans(), st.booleans())
+def test_a_slice_survives_the_queue(
+    client: str, batch: str, contacts: list[str], retry: bool, called: bool
+) -> None:
     """Whatever a job's contact ids may be, a slice of them is read as written."""
-    piece = slice_of(client, batch, contacts, retry=retry)
+    piece = Slice(client, batch, tuple(contacts), retry, called)
     assert parse(piece.to_bytes(), LONGEST) == piece
 
 
@@ -38,6 +40,7 @@ def test_a_slice_is_its_first_line_and_one_contact_a_line() -> None:
     piece = Slice("shop", "b1", ("a", "ü b"))
     assert piece.to_bytes() == (piece.first_line() + "\na\nü b").encode()
     assert Slice("shop", "b1", ("a",), retry=True).first_line() == "mailerd retry shop/b1"
+    assert Slice("shop", "b1", ("a",), called=True).first_line() == "mailerd slice-called shop/b1"
 
 
 def test_a_job_is_parsed_as_one() -> None:

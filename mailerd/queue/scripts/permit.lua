@@ -2,13 +2,13 @@
 -- KEYS 1 lease  2 when the account is to be asked again  3… the limits: a hash each, and beside it :hand (permits by
 --      incarnation, "<call> <n>"), :rest (permits used lately, by when they are free again) and :day (mails by slot)
 -- ARGV 1 lease (ms)  2 incarnation  3 prefix of lease keys  4 number of this call; a repeat has the same
---      5 JSON: {account: the first limit is also what the account grants,
+--      5 JSON: {account: the first limit is also what the account grants, called: they stood in line, and pass it,
 --        limits: [{rate, day, ages: [ms since each permit's answer], refund: mails that count for no day,
 --          slow: this worker's mails a second when it was throttled, or 0; pause: ms, why: words}],
 --        kinds: [{n, of: [numbers of limits]}]}: n permits under each of these limits at once
 -- Returns {'lost'} | {'ok', ask (1: this worker is to ask about the account), kinds, limits}; a kind:
---      {granted, wait (ms) for more, number of the limit that it waits for, 'rate'|'day'|'pause'|'account'}, the last
---      three 0 and '' where all are granted; a limit: {rate ('0': none), day, 1 (it is used up or paused as of now)
+--      {granted, wait (ms) for more, number of the limit that it waits for, 'rate'|'day'|'pause'|'account'|'line'}, the
+--      last three 0 and '' where all are granted; a limit: {rate ('0': none), day, 1 (it is used up or paused as of now)
 --      | -1 (no longer) | 0, words, 1 (it limits nothing now) | 0}
 -- A rate r is ceil(r) permits, each at rest for ceil(r)/r seconds after its answer: no second sees more.
 if redis.call('PEXPIRE', KEYS[1], ARGV[1]) == 0 then return {'lost'} end
@@ -29,6 +29,7 @@ if asked.account and redis.call('SET', KEYS[2], inc, 'NX', 'PX', 15000) then ask
 local function free_of(limit, i)
   if asked.account and i == 1 and not limit.seeded then return 0, 'account' end
   if limit.paused > now then return 0, 'pause' end
+  if not asked.called and redis.call('EXISTS', limit.key .. ':line') == 1 then return 0, 'line' end
   local left = math.huge
   if limit.day > 0 then
     left = limit.day - used_today(limit)
@@ -46,6 +47,7 @@ end
 
 local function wait_of(limit, why, short)
   if why == 'account' then return 100 end
+  if why == 'line' then return 1000 end
   if why == 'pause' then return limit.paused - now end
   if why == 'day' then return until_some_count_no_more(limit) end
   return until_free(limit, short)

@@ -45,7 +45,7 @@ NOT_MODELLED = {
     "forget": "touches only what ended weeks ago",
     "grant": "touches limits alone",
     "limits": "reads",
-    "line_up": "finish, with what is left in a line instead of aside (test_limiter)",
+    "line_up": "finish, with what is left in a line instead of aside (test_limits)",
     "permit": "touches limits alone: they say who goes when, and never whose turn a recipient is",
     "pin": "touches the template alone",
     "record": "literal BRPOP is exempt from the promise between pop and record",
