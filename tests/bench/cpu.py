@@ -23,6 +23,12 @@ def spent(pids: Iterable[int]) -> float:
     return sum(_own(process) for pid in set(pids) for process in _tree(pid))
 
 
+def busy() -> float:
+    """CPU seconds that anybody has used on this machine so far."""
+    times = psutil.cpu_times()
+    return float(times.user + times.nice + times.system + times.irq + times.softirq + times.steal)
+
+
 def _tree(pid: int) -> list[psutil.Process]:
     with suppress(psutil.NoSuchProcess):
         top = psutil.Process(pid)

@@ -37,6 +37,7 @@ from rigs.waiting import wait_until
 HERE = Path(__file__).parent
 HELLO = ("waitress==3.0.2",)
 PUSH = ("granian==2.8.7", "falcon==4.4.0", "redis==8.1.0", "hiredis==3.5.0")
+PEERS = {"waitress": HELLO, "granian": PUSH}
 GRANIAN = "--interface wsgi --workers 1 --blocking-threads 4 --no-access-log --log-level warning"
 LINES = 1000  # of a bulk request
 SECONDS = 2.0

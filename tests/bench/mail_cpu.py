@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
@@ -113,11 +113,13 @@ def _answers(port: int) -> bool:
 class Shop:
     """The contacts, and what renders their mails either way."""
 
-    def __init__(self, folder: Path, count: int) -> None:
+    def __init__(self, folder: Path, contacts: int | Sequence[str]) -> None:
+        """``contacts``: how many, or their ids."""
+        ids = [f"user{n}" for n in range(contacts)] if isinstance(contacts, int) else contacts
         self.folder = folder
         self.rows = [
-            (f"user{n}", address(f"user{n}"), NAMES[n % len(NAMES)], f"City {n % 90}", 2000 + n % 25, n % 7)
-            for n in range(count)
+            (each, address(each), NAMES[n % len(NAMES)], f"City {n % 90}", 2000 + n % 25, n % 7)
+            for n, each in enumerate(ids)
         ]
         connection = sqlite3.connect(folder / "contacts.db")
         with connection:

@@ -1,191 +1,162 @@
 """
 The real case: a mail server with STARTTLS 50 ms away, Redis 1 ms away, 100 connections, workers killed.
 
-``run.py far`` calls it. mailerd sends one batch with two workers of 50 connections each, ten of them killed
-with SIGKILL on the way; the far server's own record and the ledger then say who was lost and who got two.
-Celery has 100 threads, acks_late and a connection a mail, and is started again at each kill, as systemd does;
-what it had in hand comes back after the visibility timeout of an hour, and counts as missing here.
+``run.py far`` calls it. The part ``rate`` has no kills; its aim is what the connections or the CPU allow,
+whichever is less, and says which. In ``kills`` ten SIGKILLs fall on the way; the far server's own record and
+the ledger then say who was lost and who got two. mailerd has two workers of 50 connections, one of which is
+killed each time. Celery has 100 threads, acks_late and a connection a mail, django-post_office two processes
+of 50 threads; both are killed whole and started again, as systemd or cron does. What Celery had in hand comes
+back after the visibility timeout of an hour, and counts as missing here.
 """
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import os
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
 
-import trustme
-
-from bench.mail_cpu import ITEMS, Shop
-from bench.mail_peers import Celery
+from bench.charts import Bar, Panel, panels
+from bench.cpu import busy, drain, spent
+from bench.far import ROUND_TRIP, Far, far_server
+from bench.far_senders import CONNECTIONS, PATIENCE, SENDERS, Scene, Sending
+from bench.mail_cpu import Shop
+from bench.mail_peers import CELERY, POST_OFFICE
 from bench.queue_costs import valkey
 from bench.report import OURS, Aim, Asked, Comparison, Figures, Report
-from rigs.daemon import Daemon
-from rigs.project import address, job, push
-from rigs.proxy import Proxy
+from rigs.project import address
 from rigs.redis_server import RedisServer
 from rigs.waiting import wait_until
 
-ROUND_TRIP = 0.05
-TO_REDIS = 0.001
-CONNECTIONS = 100
 KILLS = 10
-MAILS = 20_000
-PROGRAM = Path(__file__).parent / "peers" / "far_server.py"
+MAILS, KILLED_MAILS = 4_000, 11_000
+QUICK = 5  # times fewer
+PEERS = {"celery": CELERY, "post_office": POST_OFFICE}
+LABELS = {OURS: "mailerd", "celery": "Celery, acks_late, smtplib", "post_office": "django-post_office"}
 
 
-@dataclass(frozen=True)
-class Far:
-    """The far server as its clients and its judge see it."""
+@dataclass
+class Stage:
+    """One sender; each of its rounds has a folder and a far server of its own."""
 
-    port: int
-    authority: Path
-    taken: Path
+    name: str
+    asked: Asked
+    folder: Path
+    redis: RedisServer
+    shop: Shop
+    mails: int
+    rounds: int = 0
 
-    def mails(self) -> Counter[str]:
-        """How many mails each recipient got."""
-        return Counter(self.taken.read_text().split())
-
-
-@contextmanager
-def far_server(folder: Path, name: str) -> Iterator[Far]:
-    """A running one with a record of its own."""
-    authority, taken = trustme.CA(), folder / f"{name}.taken"
-    taken.touch()
-    files = [folder / f"{name}.{kind}" for kind in ("authority", "certificate", "key")]
-    issued = authority.issue_cert("127.0.0.1")
-    authority.cert_pem.write_to_path(files[0])
-    issued.cert_chain_pems[0].write_to_path(files[1])
-    issued.private_key_pem.write_to_path(files[2])
-    command = [sys.executable, PROGRAM, files[1], files[2], str(ROUND_TRIP), taken]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    try:
-        yield Far(int(process.stdout.readline()), files[0], taken)
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
+    @contextmanager
+    def set(self) -> Iterator[tuple[Sending, Far]]:
+        """The sender and the server, ready."""
+        self.rounds += 1
+        folder = self.folder / f"{self.name}{self.rounds}"
+        folder.mkdir(parents=True)
+        with far_server(folder) as far:
+            scene = Scene(self.asked, folder, self.redis, self.shop, far)
+            with SENDERS[self.name](scene) as sending:
+                yield sending, far
 
 
-def with_kills(far: Far, mails: int, kill: Callable[[], None], longest: float = 600.0) -> float:
-    """Kill somebody each time that another eleventh has arrived; the seconds until all kills are done."""
-    begun = time.monotonic()
-    for number in range(1, KILLS + 1):
-        wait_until(lambda n=number: far.mails().total() >= n * mails // (KILLS + 1), longest)
-        kill()
-    return time.monotonic() - begun
+class Rate(Stage):
+    """Nobody is killed."""
+
+    def round(self) -> Figures:
+        """Mails a second, and the CPU of all that runs for one: sender, Redis, server and what delays."""
+        with self.set() as (sending, far):
+            sending.begin(self.mails)
+            everything = {"all": [os.getpid()], "server": [far.pid], "sender": [sending.pid]}
+            used, own, begun = busy(), spent([os.getpid()]), time.monotonic()
+            first, last = drain(everything, far.total, self.mails, PATIENCE)
+            others = (busy() - used) - (spent([os.getpid()]) - own)
+            free = (os.cpu_count() or 1) - others / (time.monotonic() - begun)
+        mails = last.done - first.done
+        cost = {name: (last.cpu[name] - first.cpu[name]) / mails for name in everything}
+        return {
+            "per_second": mails / (last.time - first.time),
+            **{f"{name}_us": 1e6 * each for name, each in cost.items()},
+            "by_cpu": free / cost["all"],  # mails a second that the cores allow, less what others take
+        }
 
 
-def verdict(far: Far, mails: int, begun: float) -> Figures:
-    """What the far server's record says."""
-    got = far.mails()
-    return {
-        "per_second": got.total() / (time.monotonic() - begun),
-        "missing": mails - len(got),
-        "twice": sum(count - 1 for count in got.values()),
-    }
+class Killed(Stage):
+    """Somebody is killed each time that another eleventh has arrived."""
 
-
-def ours(folder: Path, redis: RedisServer, shop: Shop) -> Figures:
-    """Mailerd's batch; ``unknown`` are those whom it asks its operator about."""
-    with far_server(folder, OURS) as far, Proxy(redis.port, delay=TO_REDIS) as proxy:
-        sections = shop.sections(redis, far.port, [])
-        sections["redis"] = {"url": f"redis://127.0.0.1:{proxy.port}/0"}
-        sections["smtp"] = {"host": "127.0.0.1", "port": far.port, "ca_file": str(far.authority)}
-        sections["workers"] = {"processes": 2, "connections": CONNECTIONS // 2}
-        daemon = Daemon(folder / "daemon", sections).start()
-        try:
-            begun = time.monotonic()
-            contacts = [row[0] for row in shop.rows]
-            variables = {"items": ITEMS, "count": len(ITEMS)}
-            push(redis, job("far", contacts, "offer") | {"variables": variables})
-            with_kills(far, len(contacts), lambda: _kill_one(daemon))
-            daemon.wait_for_batch("far", 600, ("done", "needs_attention"))
-            unknown, got = _unknown(daemon), far.mails()
-            lost = [each for each in contacts if not got[address(each)] and each not in unknown]
-            found = {"unknown": len(unknown), "lost": len(lost)}
-            return verdict(far, len(contacts), begun) | found
-        finally:
-            daemon.close()
-
-
-def _unknown(daemon: Daemon) -> set[str]:
-    """Whom mailerd asks about."""
-    found, path = set[str](), "/batches/far/recipients?state=unknown&limit=100"
-    page: dict[str, Any] = daemon.get(path).json
-    while True:
-        found |= {each["contact_id"] for each in page["recipients"]}
-        if not page["next"]:
-            return found
-        page = daemon.get(f"{path}&cursor={quote(page['next'])}").json
-
-
-def _kill_one(daemon: Daemon) -> None:
-    worker, *_ = wait_until(daemon.workers, 30)
-    worker.kill()
-
-
-def theirs(asked: Asked, folder: Path, redis: RedisServer, mails: int) -> Figures:
-    """Celery's tasks; over when nothing is queued and nothing has arrived for five seconds."""
-    with far_server(folder, "celery") as far, Proxy(redis.port, delay=TO_REDIS) as proxy:
-        celery = Celery(
-            asked,
-            redis,
-            folder,
-            far.port,
-            processes=CONNECTIONS,
-            pool="threads",
-            redis_port=proxy.port,
-            authority=far.authority,
-        )
-        try:
-            celery.push(mails)
-            begun = time.monotonic()
-            celery.launch()
-
-            def restart() -> None:
-                celery.kill()
-                celery.launch()
-
-            with_kills(far, mails, restart)
-            seen, since = 0, time.monotonic()
-
-            def quiet() -> bool:
-                nonlocal seen, since
-                if (now := far.mails().total()) != seen:
-                    seen, since = now, time.monotonic()
-                return time.monotonic() - since > 5
-
-            wait_until(quiet, 600)
-            return verdict(far, mails, begun)
-        finally:
-            celery.stop()
+    def round(self) -> Figures:
+        """What the far server's record says, beside what the sender does."""
+        with self.set() as (sending, far):
+            sending.begin(self.mails)
+            for number in range(1, KILLS + 1):
+                wait_until(lambda n=number: far.total() >= n * self.mails // (KILLS + 1), PATIENCE)
+                sending.kill()
+            unknown = sending.finish()
+            got = far.mails()
+        contacts = [address(row[0]) for row in self.shop.rows[: self.mails]]
+        return {
+            "missing": sum(not got[each] and each not in unknown for each in contacts),
+            "twice": sum(got[each] > 1 for each in contacts),
+            "unknown": len(unknown),
+        }
 
 
 def measure(asked: Asked, folder: Path) -> Report:
-    """Both, once."""
-    mails = 2200 if asked.quick else MAILS
+    """All parts that are asked for."""
+    less = QUICK if asked.quick else 1
+    settings = {"mails": MAILS // less, "mails_with_kills": KILLED_MAILS // less}
+    report = Report("far", settings=settings | {"connections": CONNECTIONS, "kills": KILLS})
     (folder / "shop").mkdir()
-    shop = Shop(folder / "shop", mails)
-    compared = Comparison("50 ms away, ten kills")
-    report = Report("far", [compared], settings={"mails": mails, "connections": CONNECTIONS, "kills": KILLS})
-    with ExitStack() as stack:
-        redis = stack.enter_context(valkey(folder / "redis"))
-        compared.rounds[OURS] = [ours(folder, redis, shop)]
-        if asked.wants_peer("celery"):
-            compared.rounds["celery"] = [theirs(asked, folder, redis, mails)]
-    figures = compared.rounds[OURS][0]
-    limit = CONNECTIONS / (2 * ROUND_TRIP)
-    report.aims += [
-        Aim("8", "mails a second, of connections ÷ two round trips", figures["per_second"] / limit, 0.8),
-        Aim("8", "mailed twice", figures["twice"], 0, most=True),
-        Aim("8", "neither mailed nor told as unknown", figures["lost"], 0, most=True),
-    ]
+    shop = Shop(folder / "shop", KILLED_MAILS // less)
+    names = [name for name in SENDERS if name == OURS or asked.wants_peer(name)]
+    with valkey(folder / "redis") as redis:
+        if asked.wants_part("rate"):
+            stages = [Rate(name, asked, folder / "rate", redis, shop, MAILS // less) for name in names]
+            _rate(Comparison("50 ms away").play(stages, asked.rounds), report)
+        if asked.wants_part("kills"):
+            killed = [Killed(name, asked, folder / "kills", redis, shop, len(shop.rows)) for name in names]
+            _kills(Comparison("50 ms away, ten kills").play(killed, 1), report)
+    if len(report.comparisons) == 2:
+        report.charts["far"] = _chart(*report.comparisons, len(shop.rows))
     return report
+
+
+def _rate(compared: Comparison, report: Report) -> None:
+    report.comparisons.append(compared)
+    allowed = {
+        "connections ÷ 2 round trips": CONNECTIONS / (2 * ROUND_TRIP),
+        "free CPU": compared.median(OURS, "by_cpu"),
+    }
+    report.facts |= {f"mails a second that {what} allow": value for what, value in allowed.items()}
+    rules = min(allowed, key=lambda what: allowed[what])
+    value = compared.median(OURS, "per_second") / allowed[rules]
+    report.aims.append(Aim("8", f"mails a second, of what {rules} allow", value, 0.8))
+
+
+def _kills(compared: Comparison, report: Report) -> None:
+    report.comparisons.append(compared)
+    figures = compared.rounds[OURS][0]
+    report.aims += [
+        Aim("8", "ten kills: mailed twice", figures["twice"], 0, most=True),
+        Aim("8", "ten kills: neither mailed nor told as unknown", figures["missing"], 0, most=True),
+    ]
+
+
+def _chart(rate: Comparison, kills: Comparison, mails: int) -> str:
+    order = sorted(rate.rounds, key=lambda who: -rate.median(who, "per_second"))
+    limit = Bar("100 connections ÷ 2 round trips", CONNECTIONS / (2 * ROUND_TRIP))
+
+    def of(figure: str, compared: Comparison) -> list[Bar]:
+        return [Bar(LABELS[who], compared.median(who, figure), who == OURS) for who in order]
+
+    told = f"ten SIGKILLs in {mails:,} mails"
+    return panels(
+        "STARTTLS, 50 ms away, 100 connections",
+        [
+            Panel("mails a second without kills; more is better", [limit, *of("per_second", rate)]),
+            Panel(f"{told}: recipients with more than one mail", of("twice", kills)),
+            Panel(f"{told}: recipients without a mail of whom nobody is told", of("missing", kills)),
+            Panel(f"{told}: recipients whose answer was lost, held for the operator", of("unknown", kills)),
+        ],
+    )

@@ -4,8 +4,9 @@ What a personalised mail costs on its whole way, beside the programs that people
 ``run.py mail`` calls it. The mail is that of ``mail_cpu.py`` (text and HTML, twelve items), the server
 smtp-sink on the loopback. mailerd reads contacts and keeps its ledger; ``script`` (Jinja2, EmailMessage and a
 kept smtplib connection) and ``aiosmtplib`` only render and send, ``inlining`` also puts the CSS into each
-mail, as ours have it; ``celery`` has a task and a connection a mail; ``smtp-source`` sends one fixed text and
-is the limit of one connection. CPU is that of whoever sends, whole trees, without Redis and the server.
+mail, as ours have it; ``celery`` has a task and a connection a mail, ``post_office`` a row of SQLite a mail
+and a connection a thread, of five; ``smtp-source`` sends one fixed text and is the limit of one connection.
+CPU is that of whoever sends, whole trees, without Redis and the server.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from bench.charts import Bar, bars
 from bench.cpu import drain, per_unit, spent
 from bench.environments import python_with
 from bench.mail_cpu import ITEMS, Script, Shop, smtp_sink
-from bench.mail_peers import PROGRAMS, Celery, template_file
+from bench.mail_peers import CELERY, POST_OFFICE, PROGRAMS, Celery, PostOffice, template_file
 from bench.queue_costs import valkey
 from bench.report import OURS, Aim, Asked, Comparison, Figures, Report
 from rigs.daemon import Daemon, Sections
@@ -34,6 +35,7 @@ from rigs.waiting import wait_until
 MAILS = 4000
 BYTES = 12_000  # of smtp-source's text: as many as our mails have
 AIO = ("aiosmtplib==5.1.3", "jinja2==3.1.6")
+PEERS = {"aiosmtplib": AIO, "celery": CELERY, "post_office": POST_OFFICE}
 
 
 class Ours:
@@ -112,6 +114,9 @@ def senders(asked: Asked, shop: Shop, redis: RedisServer, folder: Path, port: in
         program = [str(python), str(PROGRAMS / "mail_by_aiosmtplib.py"), str(port), str(few)]
         environ = {"BENCH_TEMPLATE": str(template_file(folder))}
         found.append(Sender("aiosmtplib", few, lambda _: with_children(program, environ)))
+    if asked.wants_peer("post_office"):
+        office = PostOffice(asked, folder, port, processes=1, threads=5)
+        found.append(Sender("post_office", few, lambda count: _by_post_office(office, count)))
     found = [each for each in found if asked.wants_peer(each.name)]
     celery = Celery(asked, redis, folder, port, processes=1) if asked.wants_peer("celery") else None
     try:
@@ -132,6 +137,11 @@ def _by_celery(celery: Celery, pid: int, count: int) -> float:
     before = spent([pid])
     celery.send(count)
     return spent([pid]) - before
+
+
+def _by_post_office(office: PostOffice, count: int) -> float:
+    office.push(count)
+    return with_children(office.sending, office.environ)
 
 
 def measure(asked: Asked, folder: Path) -> Report:
@@ -184,6 +194,7 @@ def _chart(compared: Comparison) -> str:
         "inlining": "the same, CSS inlined as ours",
         "aiosmtplib": "the same, aiosmtplib",
         "celery": "the same, Celery",
+        "post_office": "django-post_office",
         "smtp-source": "smtp-source, fixed text",
     }
     order = sorted(medians, key=lambda who: medians[who]["cpu_us"])

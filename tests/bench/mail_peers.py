@@ -1,7 +1,7 @@
 """
 The senders that one would pick instead: how each is installed, started and seen to have sent.
 
-Called by ``mail_path`` and ``memory``; all of them send the bench's own mail (``mail_cpu.py``).
+Called by ``mail_path``, ``mail_far`` and ``memory``; all of them send the bench's own mail (``mail_cpu.py``).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 from bench.environments import python_with
@@ -20,6 +21,7 @@ from rigs.waiting import wait_until
 
 PROGRAMS = Path(__file__).parent / "peers"
 CELERY = ("celery==5.7.0", "packaging==24.2", "redis==8.1.0", "hiredis==3.5.0", "jinja2==3.1.6")
+POST_OFFICE = ("django-post_office==3.12.0", "django==5.2.19")
 OPTIONS = "-O fair --without-gossip --without-mingle --without-heartbeat -l WARNING"
 
 
@@ -48,7 +50,7 @@ class Celery:
         authority: Path | None = None,
     ) -> None:
         """``redis_port``: of what stands before Redis; ``authority``: whoever vouches for the mail server."""
-        self._python = python_with(CELERY, "celery-mail", asked.peers_dir)
+        self._python = python_with(CELERY, self.name, asked.peers_dir)
         self._client = redis.client(db=5)
         self._log = folder / "celery.log"
         self._pool = ["-P", pool, "-c", str(processes)]
@@ -103,3 +105,70 @@ class Celery:
         """Kill them, and forget what is queued."""
         self.kill()
         self._client.flushdb()
+
+
+class PostOffice:
+    """django-post_office over SQLite, a process that sends what is queued and ends, as cron starts it."""
+
+    name = "post_office"
+
+    def __init__(
+        self,
+        asked: Asked,
+        folder: Path,
+        port: int,
+        *,
+        processes: int,
+        threads: int,
+        authority: Path | None = None,
+    ) -> None:
+        """``authority``: whoever vouches for the mail server; none: no STARTTLS."""
+        home = folder / "post_office"
+        home.mkdir()
+        python = python_with(POST_OFFICE, self.name, asked.peers_dir)
+        self._command = [str(python), str(PROGRAMS / "mail_by_post_office.py")]
+        self.sending = [*self._command, "send", str(processes), str(threads)]
+        self._log = home / "log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pushed = 0
+        self.environ = os.environ | {
+            "BENCH_FOLDER": str(home),
+            "BENCH_SMTP": str(port),
+            "BENCH_AUTHORITY": str(authority or ""),
+            "BENCH_TEMPLATE": str(template_file(folder)),
+        }
+
+    def push(self, count: int) -> None:
+        """Enqueue so many mails, to recipients that had none so far."""
+        words = ["push", str(count), str(self._pushed)]
+        subprocess.run([*self._command, *words], env=self.environ, check=True)
+        self._pushed += count
+
+    def left(self) -> int:
+        """How many mails are queued."""
+        told = subprocess.run([*self._command, "left"], env=self.environ, check=True, stdout=subprocess.PIPE)
+        return int(told.stdout)
+
+    def launch(self) -> int:
+        """Begin to send; its process id."""
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self.sending,
+                env=self.environ,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        return self._process.pid
+
+    def kill(self) -> None:
+        """SIGKILL for all of it."""
+        if self._process is not None:
+            with suppress(ProcessLookupError):  # it had sent everything
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._process is not None and self._process.poll() is None

@@ -21,7 +21,7 @@ import psutil
 
 from bench.cpu import spent
 from bench.mail_cpu import ITEMS, Shop, smtp_sink
-from bench.mail_peers import Celery
+from bench.mail_peers import CELERY, Celery
 from bench.queue_costs import valkey
 from bench.report import OURS, Aim, Asked, Comparison, Report
 from rigs.daemon import Daemon, Sections
@@ -30,6 +30,7 @@ from rigs.redis_server import RedisServer
 from rigs.waiting import wait_until
 
 MIB = 1 << 20
+PEERS = {"celery": CELERY}
 RECIPIENTS = 1_000_000
 FEW = 10_000  # where the growth is counted from
 IN_A_JOB = 10_000

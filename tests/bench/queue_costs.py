@@ -24,6 +24,7 @@ from rigs.redis_server import RedisServer, shipped_valkey
 
 BACKLOG = 40_000
 QUICK = 20  # times fewer jobs
+PEERS = {kind.name: kind.requirements for kind in KINDS}
 # How many times as much as ours each of them costs a job, and how many times as quickly ours are worked off.
 CHEAPER = {"dramatiq": 10, "huey": 10, "celery": 50, "rq": 130}
 QUICKER = {"dramatiq": 8, "huey": 8, "celery": 60}

@@ -16,17 +16,18 @@ OURS = "mailerd"
 
 @dataclass(frozen=True)
 class Asked:
-    """What the command line asks for; no ``peers`` or ``parts``: all of them."""
+    """What the command line asks for; no ``peers`` or ``parts``: all of them, but those ``left_out``."""
 
     quick: bool
     rounds: int
     peers: tuple[str, ...]
     parts: tuple[str, ...]
     peers_dir: Path
+    left_out: frozenset[str] = frozenset()
 
     def wants_peer(self, name: str) -> bool:
         """Whether this peer takes part."""
-        return not self.peers or name in self.peers
+        return name not in self.left_out and (not self.peers or name in self.peers)
 
     def wants_part(self, name: str) -> bool:
         """Whether this part of the subject is measured."""
@@ -54,11 +55,11 @@ class Comparison:
     def play(self, contestants: Iterable[Contestant], rounds: int) -> Comparison:
         """Everybody in turn, so many times; every other round begins with the last."""
         order = list(contestants)
-        for _ in range(rounds):
+        for number in range(1, rounds + 1):
             for one in order:
                 figures = one.round()
                 self.rounds.setdefault(one.name, []).append(figures)
-                print(f"{self.name}: {one.name:<28}{_told(figures)}", flush=True)
+                print(f"{self.name} {number}/{rounds}: {one.name:<28}{_told(figures)}", flush=True)
             order.reverse()
         return self
 
@@ -102,7 +103,7 @@ class Aim:
 
 @dataclass
 class Report:
-    """All that a subject found: comparisons, aims, single facts, and charts by name (SVG)."""
+    """All that a subject found: comparisons, aims, single facts; charts (SVG) and Markdown tables by name."""
 
     subject: str
     comparisons: list[Comparison] = field(default_factory=list)
@@ -110,6 +111,8 @@ class Report:
     facts: Figures = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     charts: dict[str, str] = field(default_factory=dict)
+    tables: dict[str, str] = field(default_factory=dict)
+    load: tuple[float, ...] = ()  # of the machine, before and after
 
     @property
     def good(self) -> bool:
@@ -121,7 +124,8 @@ class Report:
         return "\n".join(self._lines())
 
     def _lines(self) -> Iterator[str]:
-        yield f"\n{self.subject}, medians"
+        told = " to ".join(f"{each:.1f}" for each in self.load)
+        yield f"\n{self.subject}, medians; load {told} on {os.cpu_count()} cores, its own included"
         for comparison in self.comparisons:
             yield f"  {comparison.name}"
             for who, figures in comparison.medians().items():
@@ -129,18 +133,20 @@ class Report:
         for what, value in self.facts.items():
             yield f"  {what:<72}{_number(value):>10}"
         yield from map(str, self.aims)
+        yield from self.tables.values()
 
     def as_json(self) -> dict[str, Any]:
         """For a program."""
         return {
             "subject": self.subject,
-            "machine": machine(),
+            "machine": machine() | {"load": self.load},
             "settings": self.settings,
             "comparisons": {
                 each.name: {"median": each.medians(), "rounds": each.rounds} for each in self.comparisons
             },
             "facts": self.facts,
             "aims": [vars(aim) | {"reached": aim.reached} for aim in self.aims],
+            "tables": self.tables,
         }
 
 

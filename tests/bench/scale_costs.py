@@ -3,7 +3,7 @@ Large batches and more hosts: what a recipient costs where there are few and whe
 
 Foreign jobs of 36-character ids, transport ``none``, two workers a daemon: CPU of the whole tree and of
 Redis, commands and bytes of Redis a recipient, in one batch; then the same backlog of short jobs on one, two
-and four daemons.
+and four daemons. ``depth`` and ``capacity`` have modules of their own.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import json
 import uuid
 from pathlib import Path
 
+from bench.capacity import capacity
 from bench.cpu import spent
+from bench.depth import depth
 from bench.queue_costs import valkey
 from bench.queue_ours import Ours
 from bench.report import Aim, Asked, Comparison, Figures, Report
@@ -21,6 +23,7 @@ from rigs.waiting import wait_until
 
 SIZES = (10_000, 100_000, 1_000_000)
 DAEMONS = (1, 2, 4)
+DEEP = 1_000_000  # jobs
 TOTALS = "{email_queue}:totals"
 
 
@@ -103,4 +106,8 @@ def measure(asked: Asked, folder: Path) -> Report:
             jobs = 5_000 if asked.quick else 40_000
             fleets = [Fleet(redis, folder / f"fleet{count}", count, jobs) for count in DAEMONS]
             report.comparisons.append(Comparison("daemons on one Redis").play(fleets, asked.rounds))
+        if asked.wants_part("depth"):
+            depth(redis, folder / "depth", DEEP // (20 if asked.quick else 1), report)
+        if asked.wants_part("capacity"):
+            capacity(asked, redis, folder / "capacity", report)
     return report

@@ -3,8 +3,9 @@ A mail server far away: STARTTLS, and whatever is said reaches it late.
 
     python far_server.py CERTIFICATE KEY DELAY FILE
 
-Prints its port, and appends to FILE a line with each recipient whose mail it took. DELAY in seconds is that
-of the whole way there and back; what follows one piece at once arrives right after it, as on a long line.
+Prints its port, and appends to FILE a line of 40 bytes with each recipient whose mail it took. DELAY in
+seconds is that of the whole way there and back; what follows one piece at once arrives right after it, as on
+a long line.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class Conversation:
             return False
         self._said = rest
         if self._in_data:
-            self._taken.write(self._recipient + b"\n")
+            self._taken.write(self._recipient.ljust(39) + b"\n")
             self._in_data = False
             self._writer.write(b"250 taken\r\n")
         else:
