@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +34,20 @@ class Far:
     def total(self) -> int:
         """How many mails it got."""
         return self.taken.stat().st_size // LINE
+
+
+class Silence:
+    """Whether the far server has not got a mail for so long."""
+
+    def __init__(self, far: Far, seconds: float) -> None:
+        self._far, self._seconds = far, seconds
+        self._seen, self._since = -1, 0.0
+
+    def __call__(self) -> bool:
+        """As it is now."""
+        if (now := self._far.total()) != self._seen:
+            self._seen, self._since = now, time.monotonic()
+        return time.monotonic() - self._since > self._seconds
 
 
 @contextmanager

@@ -6,7 +6,6 @@ All of them are told how many mails, killed at any moment, and asked in the end 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
 
-from bench.far import Far
+from bench.far import Far, Silence
 from bench.mail_cpu import ITEMS, Shop
 from bench.mail_peers import Celery, PostOffice
 from bench.report import OURS, Asked
@@ -27,7 +26,7 @@ from rigs.waiting import wait_until
 CONNECTIONS = 100
 TO_REDIS = 0.001
 PATIENCE = 600.0  # seconds
-QUIET = 5.0  # seconds without a mail, after which nothing more comes of what was in killed hands
+QUIET = 15.0  # seconds without a mail, after which none comes: it starts in less
 
 
 @dataclass(frozen=True)
@@ -152,15 +151,7 @@ class Celeries:
 
     def finish(self) -> set[str]:
         """It keeps no record of a mail: nobody."""
-        seen, since = 0, time.monotonic()
-
-        def quiet() -> bool:
-            nonlocal seen, since
-            if (now := self._far.total()) != seen:
-                seen, since = now, time.monotonic()
-            return time.monotonic() - since > QUIET
-
-        wait_until(quiet, PATIENCE)
+        wait_until(Silence(self._far, QUIET), PATIENCE)
         return set()
 
 

@@ -20,8 +20,8 @@ from pathlib import Path
 
 from bench.charts import Bar, Panel, panels
 from bench.cpu import busy, drain, spent
-from bench.far import ROUND_TRIP, Far, far_server
-from bench.far_senders import CONNECTIONS, PATIENCE, SENDERS, Scene, Sending
+from bench.far import ROUND_TRIP, Far, Silence, far_server
+from bench.far_senders import CONNECTIONS, PATIENCE, QUIET, SENDERS, Scene, Sending
 from bench.mail_cpu import Shop
 from bench.mail_peers import CELERY, POST_OFFICE
 from bench.queue_costs import valkey
@@ -83,14 +83,15 @@ class Rate(Stage):
 
 
 class Killed(Stage):
-    """Somebody is killed each time that another eleventh has arrived."""
+    """Killed ten times while the first half arrives, or where nothing comes any more."""
 
     def round(self) -> Figures:
         """What the far server's record says, beside what the sender does."""
         with self.set() as (sending, far):
             sending.begin(self.mails)
             for number in range(1, KILLS + 1):
-                wait_until(lambda n=number: far.total() >= n * self.mails // (KILLS + 1), PATIENCE)
+                mark, silence = number * self.mails // (2 * KILLS), Silence(far, QUIET)
+                wait_until(lambda mark=mark, is_over=silence: far.total() >= mark or is_over(), PATIENCE)
                 sending.kill()
             unknown = sending.finish()
             got = far.mails()
