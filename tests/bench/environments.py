@@ -25,9 +25,10 @@ def python_with(requirements: Requirements, name: str, folder: Path) -> Path:
         shutil.rmtree(home, ignore_errors=True)
         home.parent.mkdir(parents=True, exist_ok=True)
         print(f"installing {', '.join(requirements)} into {home}", flush=True)
-        subprocess.run([sys.executable, "-m", "venv", home], check=True)
-        pip = [home / "bin" / "pip", "--disable-pip-version-check", "install", "-q", *requirements]
-        subprocess.run(pip, check=True, stderr=subprocess.PIPE, text=True)
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", home], check=True)
+        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", home]
+        install = [*pip, "install", "-q", *requirements]
+        subprocess.run(install, check=True, stderr=subprocess.PIPE, text=True)
         (home / "complete").touch()
     return home / "bin" / "python"
 
