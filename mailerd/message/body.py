@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import binascii
 import re
-from functools import lru_cache
 
-from mailerd.message.headers import HARD_LINE, SOFT_LINE
+from mailerd.message.headers import HARD_LINE
+from mailerd.message.quoted import quoted_lines, quoted_pieces
 from mailerd.message.rendered import Rendered
 
 # Neither quoted-printable nor base64 can produce "=_" (RFC 2045), and text that has it goes as one of these.
@@ -24,9 +24,6 @@ _AFTER = b"\r\n--" + _BOUNDARY + b"--\r\n"
 
 _NEWLINE = re.compile(r"\r\n?")
 _PLAIN = bytes([*b"\t\n", *range(32, 127)])
-_KEPT_LENGTH = 16_000
-# b2a_qp counts a space at the end of a line as one byte and then writes three.
-_TOO_LONG = re.compile(rb"^(.{74,75})(=(?:20|09))$", re.MULTILINE)
 
 
 def body(rendered: Rendered) -> tuple[bytes, bytes]:
@@ -53,7 +50,7 @@ def _part(kind: bytes, text: str, pieces: tuple[str, ...]) -> tuple[bytes, bytes
         charset, encoding, encoded = b"utf-8", b"base64", _base64(raw.replace(b"\n", b"\r\n"))
     else:
         charset, encoding = b"utf-8", b"quoted-printable"
-        encoded = b"".join(map(_kept, pieces)) if pieces else _quoted_printable(text)
+        encoded = quoted_pieces(pieces) if pieces else quoted_lines(text)
     head = b'Content-Type: text/%b; charset="%b"\r\nContent-Transfer-Encoding: %b\r\n'
     return head % (kind, charset, encoding), encoded
 
@@ -67,24 +64,3 @@ def _is_plain(raw: bytes) -> bool:
 def _base64(raw: bytes) -> bytes:
     encoded = binascii.b2a_base64(raw, newline=False)
     return b"".join([encoded[start : start + 76] + b"\r\n" for start in range(0, len(encoded), 76)])
-
-
-# Most pieces are the template's own and the same in every mail. 512 of the longest would be 20 MB.
-@lru_cache(maxsize=512)
-def _remembered(piece: str) -> bytes:
-    return _quoted_printable(piece)
-
-
-def _kept(piece: str) -> bytes:
-    return _remembered(piece) if len(piece) <= _KEPT_LENGTH else _quoted_printable(piece)
-
-
-def _quoted_printable(text: str) -> bytes:
-    """In lines of its own: what does not end with a line end is followed by a soft one."""
-    encoded = binascii.b2a_qp(text.encode("utf-8", "replace"), istext=True)
-    if b"=20\n" in encoded or b"=09\n" in encoded:
-        encoded = _TOO_LONG.sub(rb"\1=\n\2", encoded)
-    if text and not text.endswith("\n"):
-        full = len(encoded) - encoded.rfind(b"\n") > SOFT_LINE
-        encoded = encoded[:-1] + b"=\n" + encoded[-1:] + b"=\n" if full else encoded + b"=\n"
-    return encoded.replace(b"\n", b"\r\n")

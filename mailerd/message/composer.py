@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from functools import lru_cache
 
 from mailerd.config import Mail
 from mailerd.errors import ConfigurationError, Problem
@@ -95,7 +96,7 @@ class Composer:
             b"\r\nSubject: ",
             header(rendered.subject),
             b"\r\nDate: ",
-            format_datetime(datetime.fromtimestamp(now, UTC)).encode(),
+            _date(int(now)),
             b"\r\nMessage-ID: ",
             identity.encode(),
             self._standing,
@@ -117,6 +118,12 @@ def message_id(client_id: str, batch_id: str, contact_id: str, domain: str) -> s
     """The Message-ID, with its brackets: the same for every attempt to send this contact this batch."""
     key = f"{client_id}\n{batch_id}\n{contact_id}"
     return f"<{hashlib.sha256(key.encode()).hexdigest()[:40]}@{domain}>"
+
+
+@lru_cache(maxsize=1)
+def _date(seconds: int) -> bytes:
+    # Many mails are made within one second.
+    return format_datetime(datetime.fromtimestamp(seconds, UTC)).encode()
 
 
 def _configured(key: str, value: str) -> tuple[bytes, str]:

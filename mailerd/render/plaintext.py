@@ -18,6 +18,7 @@ from mailerd.render.markup import Masked, Piece, masked, pieces
 
 _LINE, _PARAGRAPH = "\x1e", "\x1d"  # ASCII's own separators of records and of groups
 _BREAKS = re.compile(rf"\s*[{_LINE}{_PARAGRAPH}]\s*")
+_BLANKS = re.compile(" {2,}")
 _WHITESPACE = re.compile(r"\s+")
 _OPENING = re.compile(r"\{(?=[{%#])")
 
@@ -34,13 +35,15 @@ def derive_text(source: str, environment: Environment) -> str:
     for piece in pieces(template.text):
         writer.take(piece)
     joined = _BREAKS.sub(lambda run: _PARAGRAPH if _PARAGRAPH in run[0] else _LINE, "".join(writer.written))
-    return template.unmask(joined)
+    return template.unmask(_BLANKS.sub(" ", joined))
 
 
 def tidy(text: str) -> str:
     """A rendered text with its breaks in place: lines and paragraphs, never more than one empty line."""
-    paragraphs = (_lines(each) if _LINE in each else each.strip() for each in text.split(_PARAGRAPH))
-    tidied = "\n\n".join([paragraph for paragraph in paragraphs if paragraph])
+    paragraphs = list(filter(None, map(str.strip, text.split(_PARAGRAPH))))
+    tidied = "\n\n".join(paragraphs)
+    if _LINE in tidied:
+        tidied = "\n\n".join(map(_lines, paragraphs))
     while "  " in tidied:
         tidied = tidied.replace("  ", " ")
     return tidied + "\n"

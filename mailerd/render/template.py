@@ -19,17 +19,16 @@ from typing import Any
 import jinja2
 import jinja2.meta
 import jinja2.nodes
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from mailerd.errors import RenderFailed, TemplateBroken, VariableMissing
 from mailerd.message import MailSettings, Rendered, fits
 from mailerd.render.css import inline_css
 from mailerd.render.plaintext import derive_text, tidy
+from mailerd.render.sandbox import Sandbox
 from mailerd.render.source import TemplateSource
 
 _MAX_CHARACTERS = 10 * 1024 * 1024
 _SOME = 256  # pieces between two looks at the size
-_OF_ANY_DICT = frozenset(dir(dict))
 _MOST_NAMES = 20
 _HEADER = "mail.toml headers."
 _REFERENCES = re.compile(r"\b(extends|include|import)\b")
@@ -37,22 +36,9 @@ _UNDEFINED = re.compile("'(.+)' is undefined")
 _TAG = re.compile(r"\{[{%#]")
 _SETTINGS = {"from": str, "reply_to": str, "headers": dict, "unknown": str}
 
+# A template's variables, with what Jinja itself lends to each.
+Known = dict[str, Any]
 Change = Callable[[str, jinja2.Environment], str]
-
-
-class _Sandbox(ImmutableSandboxedEnvironment):
-    """
-    Jinja's sandbox, in which ``item.name`` of a dictionary is looked up where it is.
-
-    Jinja asks for an attribute of the dictionary first, and for a mail with a list of things that failed look
-    is half of all the work. What a dictionary has as an attribute itself stays Jinja's to judge.
-    """
-
-    def getattr(self, obj: Any, attribute: str) -> Any:
-        """See ``Environment.getattr``."""
-        if type(obj) is dict and attribute in obj and attribute not in _OF_ANY_DICT:
-            return obj[attribute]
-        return super().getattr(obj, attribute)
 
 
 class Template:
@@ -73,23 +59,24 @@ class Template:
 
     def render(self, variables: Mapping[str, Any]) -> Rendered:
         """The mail's words for one contact. Raises ``RenderFailed`` naming file and line."""
-        subject = self._one_line(self._subject, variables)
+        known = {**self._subject.globals, **variables}  # once for all files
+        subject = self._one_line(self._subject, known)
         if not subject:
             raise RenderFailed(f"template {self._id}/subject.txt: the subject is empty for this contact")
-        pieces = self._pieces(self._html, variables) if self._html else []
+        pieces = self._pieces(self._html, known) if self._html else []
         html = "".join(pieces) if self._html else None
-        text = self._words(self._text, variables)
-        headers = {name: self._header(name, variables) for name in self._headers} if self._headers else {}
+        text = self._words(self._text, known)
+        headers = {name: self._header(name, known) for name in self._headers} if self._headers else {}
         return Rendered(subject, tidy(text) if self._derived else text, html, headers, tuple(pieces))
 
-    def _header(self, name: str, variables: Mapping[str, Any]) -> str:
-        value = self._one_line(self._headers[name], variables)
+    def _header(self, name: str, known: Known) -> str:
+        value = self._one_line(self._headers[name], known)
         if not fits(name, value):
             raise RenderFailed(f"template {self._id}/{_HEADER}{name}: it is too long for one line")
         return value
 
-    def _one_line(self, template: jinja2.Template, variables: Mapping[str, Any]) -> str:
-        return " ".join(self._words(template, variables).split())
+    def _one_line(self, template: jinja2.Template, known: Known) -> str:
+        return " ".join(self._words(template, known).split())
 
     @property
     def _derived(self) -> bool:
@@ -102,14 +89,8 @@ class Template:
             # The second is the file's name in tracebacks, by which the line at fault is found.
             return (files[name], f"{self._id}/{name}", None) if name in files else None
 
-        environment = _Sandbox(
-            loader=jinja2.FunctionLoader(load),
-            undefined=jinja2.StrictUndefined,
-            autoescape=lambda name: escape and (name or "").endswith(".html"),
-            finalize=_nothing_for_null,
-            keep_trailing_newline=True,
-            auto_reload=False,
-        )
+        loader = jinja2.FunctionLoader(load)
+        environment = Sandbox(loader, lambda name: escape and (name or "").endswith(".html"))
         for name, text in files.items():
             with self._naming(name):
                 environment.get_template(name)
@@ -151,25 +132,20 @@ class Template:
         except ValueError as error:
             raise TemplateBroken(f"template {self._id}/{name}: its CSS cannot be inlined: {error}") from None
 
-    def _words(self, template: jinja2.Template, variables: Mapping[str, Any]) -> str:
-        return "".join(self._pieces(template, variables))
+    def _words(self, template: jinja2.Template, known: Known) -> str:
+        return "".join(self._pieces(template, known))
 
-    def _pieces(self, template: jinja2.Template, variables: Mapping[str, Any]) -> list[str]:
-        written: list[str] = []
-        size = 0
+    def _pieces(self, template: jinja2.Template, known: Known) -> list[str]:
         try:
-            stream = template.generate(variables)
-            while size <= _MAX_CHARACTERS and (some := list(islice(stream, _SOME))):
-                written += some
-                size += sum(map(len, some))
+            written = _written(template, known)
         except jinja2.UndefinedError as error:
-            known = _several(sorted(variables))
-            words = f"template {self._place(error, template)}: {error}; it may use {known}"
+            usable = _several(sorted(known.keys() - template.globals.keys()))
+            words = f"template {self._place(error, template)}: {error}; it may use {usable}"
             name = _UNDEFINED.fullmatch(str(error))
             raise (VariableMissing(words, name[1]) if name else RenderFailed(words)) from None
         except Exception as error:  # noqa: BLE001 - a template can raise whatever its values do
             raise RenderFailed(f"template {self._place(error, template)}: {error}") from None
-        if size > _MAX_CHARACTERS:
+        if written is None:
             raise RenderFailed(f"template {self._id}/{template.name} makes more than 10 MB for this contact")
         return written
 
@@ -181,13 +157,24 @@ class Template:
         return f"{own}{template.name}"
 
 
+def _written(template: jinja2.Template, known: Known) -> list[str] | None:
+    """What it writes, piece by piece; None where that is too much."""
+    written: list[str] = []
+    size = 0
+    try:
+        stream = template.root_render_func(template.new_context(known, shared=True))
+        while some := list(islice(stream, _SOME)):
+            written += some
+            size += sum(map(len, some))
+            if size > _MAX_CHARACTERS:
+                return None
+    except Exception:  # noqa: BLE001 - it is raised again, its lines those of the template
+        template.environment.handle_exception()
+    return written
+
+
 def _several(names: list[str]) -> str:
     return ", ".join(names[:_MOST_NAMES]) + (" and more" if len(names) > _MOST_NAMES else "")
-
-
-def _nothing_for_null(value: object) -> object:
-    # A column that is NULL: "Dear None" has been sent often enough.
-    return "" if value is None else value
 
 
 def _settings(source: TemplateSource) -> MailSettings:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from mailerd.config import Config
 from mailerd.errors import ConfigurationError
 from mailerd.message import Composer, MailSettings, Message, Rendered, address, mailbox, message_id
+from mailerd.message.addresses import LONGEST, ORDINARY, checked_address
 
 # Whatever a template may produce: newlines, NUL, halves of surrogate pairs, header look-alikes.
 TEXTS = st.text(st.characters(categories=("L", "N", "P", "S", "Z", "C")), max_size=300)
@@ -293,6 +294,28 @@ def test_a_configured_from_that_is_no_mailbox_names_the_setting() -> None:
 def test_an_address_is_taken_in_its_ascii_form(text: str, wanted: str) -> None:
     """Ordinary, international and intranet addresses are addresses."""
     assert address(text) == wanted
+
+
+@given(
+    st.builds(
+        lambda local, domain: f"{'.'.join(local)}@{'.'.join(domain)}.cc",
+        st.lists(st.text("az09_+-", min_size=1, max_size=40), min_size=1, max_size=4),
+        st.lists(st.text("anx09-", min_size=1, max_size=64), min_size=1, max_size=5),
+    )
+)
+@example("a@b.c")
+@example("a@b-.cc")
+@example("a" * 65 + "@b.cc")
+@example("a@" + "b." * 130 + "cc")
+@example("a@ab--c.cc")
+def test_an_ordinary_address_is_what_the_library_says(text: str) -> None:
+    """What is taken without asking the library is what it would take, as it is."""
+    try:
+        wanted = checked_address(text)
+    except ValueError:
+        wanted = ""
+    if ORDINARY.fullmatch(text) and len(text) <= LONGEST:
+        assert wanted == text
 
 
 @pytest.mark.parametrize(

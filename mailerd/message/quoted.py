@@ -1,0 +1,83 @@
+"""
+Quoted-printable (RFC 2045), for texts of which most is the same from mail to mail.
+
+Pure but for what it remembers of texts it has encoded. Lines end with CRLF and are at most 76 bytes long.
+Called by ``body.py``.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from collections.abc import Callable, Iterable
+
+from mailerd.message.headers import SOFT_LINE
+
+_MOST_KEPT = 512
+_LONGEST_KEPT = 16_000  # 512 of these would be 20 MB
+# b2a_qp counts a space at the end of a line as one byte and then writes three.
+_TOO_LONG = re.compile(rb"^(.{74,75})(=(?:20|09))$", re.MULTILINE)
+
+
+class _Remembered(dict[str, bytes]):
+    """Texts, and what ``encode`` makes of them; forgets all once there are many."""
+
+    def __init__(self, encode: Callable[[str], bytes]) -> None:
+        super().__init__()
+        self._encode = encode
+
+    def __missing__(self, text: str) -> bytes:
+        encoded = self._encode(text)
+        if len(text) <= _LONGEST_KEPT:
+            if len(self) >= _MOST_KEPT:
+                self.clear()
+            self[text] = encoded
+        return encoded
+
+
+def quoted_lines(text: str) -> bytes:
+    """``text``, which ends with a line end, each of its lines remembered."""
+    lines = text.split("\n")
+    lines.pop()
+    return b"".join(map(_lines.__getitem__, lines))
+
+
+def quoted_pieces(pieces: Iterable[str]) -> bytes:
+    """The pieces of a text, each in lines of its own: what does not end with a line end gets a soft one."""
+    return b"".join(map(_pieces.__getitem__, pieces))
+
+
+def _line(line: str) -> bytes:
+    plain = _plain(line)
+    return plain + b"\r\n" if plain else _encoded(line + "\n")
+
+
+def _piece(piece: str) -> bytes:
+    plain = _plain(piece)
+    if plain:
+        return plain + b"=\r\n"
+    encoded = _encoded(piece)
+    if not piece or piece.endswith("\n"):
+        return encoded
+    if len(encoded) - encoded.rfind(b"\n") > SOFT_LINE:
+        encoded = encoded[:-1] + b"=\r\n" + encoded[-1:]
+    return encoded + b"=\r\n"
+
+
+def _plain(text: str) -> bytes:
+    """What hardly needs to be encoded, though a soft line end follow; empty where it does."""
+    if text.isascii() and text.isprintable() and len(text) < SOFT_LINE:
+        escaped = text.replace("=", "=3D")
+        if len(escaped) < SOFT_LINE and escaped[-1:] != " " and escaped != ".":
+            return escaped.encode()
+    return b""
+
+
+def _encoded(text: str) -> bytes:
+    encoded = binascii.b2a_qp(text.encode("utf-8", "replace"), istext=True)
+    if b"=20\n" in encoded or b"=09\n" in encoded:
+        encoded = _TOO_LONG.sub(rb"\1=\n\2", encoded)
+    return encoded.replace(b"\n", b"\r\n")
+
+
+_lines, _pieces = _Remembered(_line), _Remembered(_piece)
