@@ -30,6 +30,16 @@ AIMS = {
 }
 
 
+def kept(found: Found, subject: str, new: dict[str, Any]) -> None:
+    """Put a subject's new readings in the place of its old ones; what was not read again stays as it was."""
+    old = found.setdefault(subject, {})
+    for part in ("comparisons", "facts", "tables"):
+        old[part] = old.get(part, {}) | new[part]
+    again = {(aim["row"], aim["what"]) for aim in new["aims"]}
+    old["aims"] = [aim for aim in old.get("aims", []) if (aim["row"], aim["what"]) not in again] + new["aims"]
+    old["machine"] = new["machine"]
+
+
 def ratio(found: Found, subject: str, comparison: str, figure: str, of: str, to: str) -> float | None:
     """The middle one of the ratios in one round, as ``Comparison.ratio``; None where one was not there."""
     rounds = found.get(subject, {}).get("comparisons", {}).get(comparison, {}).get("rounds", {})
@@ -83,22 +93,18 @@ def aims_table(found: Found) -> Iterator[str]:
     yield "| # | figure | aim | read | load |"
     yield "|---|---|---|---|---|"
     for row, title in AIMS.items():
-        read = [
-            (subject, aim) for subject, report in found.items() for aim in report["aims"] if aim["row"] == row
-        ]
-        for subject, aim in read:
-            load = found[subject]["machine"]["load"]
-            yield _aim_row(row, aim, load)
+        read = [aim for report in found.values() for aim in report["aims"] if aim["row"] == row]
+        yield from map(_aim_row, read)
         if not read:
             yield f"| {row} | {title} | | not read | |"
 
 
-def _aim_row(row: str, aim: dict[str, Any], load: list[float]) -> str:
+def _aim_row(aim: dict[str, Any]) -> str:
     word = "≤" if aim["most"] else "≥"
     value = _figure(aim["value"])
     read = value if aim["reached"] else f"**{value}**"
-    loads = " to ".join(f"{each:.1f}" for each in load)
-    return f"| {row} | {aim['what']} | {word} {_figure(aim['wanted'])} | {read} | {loads} |"
+    loads = " to ".join(f"{each:.1f}" for each in aim["load"])
+    return f"| {aim['row']} | {aim['what']} | {word} {_figure(aim['wanted'])} | {read} | {loads} |"
 
 
 def _figure(value: float) -> str:

@@ -139,13 +139,13 @@ class Report:
         """For a program."""
         return {
             "subject": self.subject,
-            "machine": machine() | {"load": self.load},
+            "machine": machine(),
             "settings": self.settings,
             "comparisons": {
                 each.name: {"median": each.medians(), "rounds": each.rounds} for each in self.comparisons
             },
             "facts": self.facts,
-            "aims": [vars(aim) | {"reached": aim.reached} for aim in self.aims],
+            "aims": [vars(aim) | {"reached": aim.reached, "load": self.load} for aim in self.aims],
             "tables": self.tables,
         }
 

@@ -21,12 +21,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.environments import left_out  # found by the line above
-from bench.readings import aims_table, readme_rows
+from bench.readings import Found, aims_table, kept, readme_rows
 from bench.report import Asked, Report
 
 HERE = Path(__file__).parent
@@ -122,6 +122,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--peers-dir", type=Path, default=cache / "mailerd-bench", help="their environments")
     parser.add_argument("--json", type=Path, help="write every figure of every round there")
     parser.add_argument("--charts", type=Path, help="draw the charts into this folder")
+    parser.add_argument(
+        "--keep", action="store_true", help="as `all`: into readings.json and the charts here"
+    )
     return parser.parse_args()
 
 
@@ -156,9 +159,8 @@ def plan(asked: Asked, minutes: float) -> Iterator[tuple[str, Asked]]:
         yield name, replace(asked, rounds=1 if asked.quick else rounds, parts=parts)
 
 
-def everything(asked: Asked, minutes: float, file: Path, charts: Path) -> bool:
-    """All subjects; what one finds is written when it is through. Whether all went well."""
-    found: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+def everything(asked: Asked, minutes: float) -> bool:
+    """All subjects; what one finds is kept when it is through. Whether all went well."""
     good = True
     for name, each in plan(asked, minutes):
         try:
@@ -167,15 +169,28 @@ def everything(asked: Asked, minutes: float, file: Path, charts: Path) -> bool:
             traceback.print_exc()
             good = False
             continue
-        found[name] = report.as_json()
         good = good and report.good
-        file.write_text(json.dumps(found, indent=1) + "\n")
-        draw(report, charts)
-    tell(found)
+        if not asked.quick:
+            keep(report)
+    tell(readings())
     return good
 
 
-def tell(found: dict[str, Any]) -> None:
+def readings() -> Found:
+    """The last ones."""
+    found: Found = json.loads(READINGS.read_text()) if READINGS.exists() else {}
+    return found
+
+
+def keep(report: Report) -> None:
+    """Put what was read among the last readings, and draw it."""
+    found = readings()
+    kept(found, report.subject, report.as_json())
+    READINGS.write_text(json.dumps(found, indent=1) + "\n")
+    draw(report, HERE)
+
+
+def tell(found: Found) -> None:
     """The README's rows and the table of aims."""
     print("\nFor the README, section Speed:\n", *readme_rows(found), sep="\n")
     print("\nFor PROFILE.md:\n", *aims_table(found), sep="\n")
@@ -194,14 +209,15 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     given = arguments()
     if given.subject == AIMS:
-        tell(json.loads((given.json or READINGS).read_text()))
+        tell(readings())
         return 0
     rounds = 1 if given.quick else given.rounds
     asked = Asked(given.quick, rounds, names(given.peers), names(given.parts), given.peers_dir)
     if given.subject == EVERYTHING:
-        file, charts = given.json or READINGS, given.charts or HERE
-        return 0 if everything(asked, given.minutes, file, charts) or asked.quick else 1
+        return 0 if everything(asked, given.minutes) or asked.quick else 1
     report = measured(given.subject, asked)
+    if given.keep:
+        keep(report)
     if given.json:
         given.json.write_text(json.dumps(report.as_json(), indent=2) + "\n")
     if given.charts:

@@ -12,11 +12,11 @@ from bench.charts import Bar, Panel, panels
 from bench.environments import left_out
 from bench.far_senders import SENDERS
 from bench.mail_far import LABELS
-from bench.readings import aims_table, readme_rows
+from bench.readings import Found, aims_table, kept, readme_rows
 from bench.report import OURS, Aim, Asked, Comparison, Report
 
 
-def found() -> dict[str, object]:
+def found() -> Found:
     """A run of which only the mails are known."""
     compared = Comparison("a personalised mail")
     compared.rounds[OURS] = [{"cpu_us": 10.0}, {"cpu_us": 30.0}]
@@ -41,6 +41,19 @@ def test_the_table_of_aims_has_every_row_and_shows_what_was_missed() -> None:
     assert "| 7 | rate | ≥ 9 | **4** | 1.0 to 2.0 |" in lines
     assert "| 10 | MiB | ≤ 8 | 6.1 | 1.0 to 2.0 |" in lines
     assert {line.split("|")[1].strip() for line in lines[2:]} == {str(row) for row in range(1, 14)}
+
+
+def test_what_was_not_read_again_stays() -> None:
+    """A run of one part takes the place of that part's old figures alone."""
+    readings = found()
+    again = Report("mail", [], [Aim("7", "rate", 9.5, 9.0)], load=(0.5, 0.5))
+
+    kept(readings, "mail", again.as_json())
+
+    lines = list(aims_table(readings))
+    assert [line for line in lines if "| rate |" in line] == ["| 7 | rate | ≥ 9 | 9.5 | 0.5 to 0.5 |"]
+    assert "| 10 | MiB | ≤ 8 | 6.1 | 1.0 to 2.0 |" in lines
+    assert "| 0.2 · ? · ? · ? |" in list(readme_rows(readings))[2]
 
 
 def test_a_chart_of_nothing_is_a_chart() -> None:
