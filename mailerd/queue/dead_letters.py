@@ -100,32 +100,37 @@ class Unknowns:
 
     def count(self) -> int:
         """How many there are, in all batches. Raises ``RedisUnavailable``."""
-        return sum(number for _, number in self._places())
+        with translated():
+            return int(self._client.hget(self._keys.totals, State.UNKNOWN) or 0)
 
     def all(self, batch_id: str | None = None, client_id: str | None = None) -> Iterator[UnknownRecipient]:
         """Those of one batch, or of all, or of all of one client. Raises ``RedisUnavailable``."""
         if batch_id:
             tags = [f"{view.client_id}/{batch_id}" for view in self._batches.find(batch_id, client_id)]
         else:
-            tags = [tag for tag, _ in self._places()]
+            tags = list(self._places())
         for tag in tags:
             client, _, batch = tag.partition("/")
             if client_id in (None, client):
                 for row in self._batches.recipients(client, batch, State.UNKNOWN):
                     yield UnknownRecipient(client, batch, row.contact_id, row.time, row.message_id)
 
-    def _places(self) -> Iterator[tuple[str, int]]:
-        """The batches that have any, the newest first, and how many each."""
+    def _places(self) -> Iterator[str]:
+        """The batches that have any, the newest first; of a million, no more are looked at than need be."""
+        left = self.count()
         with translated():
-            tags = [tag.decode() for tag in self._client.zrevrange(self._keys.batches, 0, -1)]
+            tags = [tag.decode() for tag in self._client.zrevrange(self._keys.batches, 0, -1)] if left else []
         for start in range(0, len(tags), _BATCHES_AT_ONCE):
+            if left <= 0:
+                return
             some = tags[start : start + _BATCHES_AT_ONCE]
             with translated():
                 read = self._client.pipeline(transaction=False)
                 for tag in some:
                     read.hget(self._keys.batch(tag), State.UNKNOWN)
                 numbers = [int(number or 0) for number in read.execute()]
-            yield from ((tag, number) for tag, number in zip(some, numbers, strict=True) if number)
+            left -= sum(numbers)
+            yield from (tag for tag, number in zip(some, numbers, strict=True) if number)
 
     def resolve(self, client_id: str, batch_id: str, contact_ids: Sequence[str], how: Resolution) -> int:
         """Settle these recipients as the operator found; how many. Raises ``RedisUnavailable``."""

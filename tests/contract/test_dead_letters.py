@@ -207,6 +207,20 @@ def test_unknown_recipients_are_listed_and_counted(bench: LedgerBench) -> None:
     assert list(bench.unknowns.all(client_id="other")) == []
 
 
+def test_a_million_batches_do_not_hold_up_whoever_asks_for_the_unknown_ones(bench: LedgerBench) -> None:
+    """To count them no batch is looked at; to list them, no more are than have some."""
+    unknown(bench)
+    older = {f"shop/{number}": 1 for number in range(1000)}
+    tripwire = "shop/never-looked-at"
+    bench.client.set(bench.keys.batch(tripwire), "no hash")
+    bench.client.zadd(bench.keys.batches, older | {tripwire: 0})
+
+    assert [one.contact_id for one in bench.unknowns.all()] == contacts(3)
+
+    bench.client.zadd(bench.keys.batches, {tripwire: 10**12})
+    assert bench.unknowns.count() == 3
+
+
 @pytest.mark.parametrize(
     ("how", "state"),
     [(Resolution.SENT, "sent"), (Resolution.FAILED, "failed"), (Resolution.RESEND, "queued")],
