@@ -50,6 +50,13 @@ class InHand:
         self.count += 1
         return Mail(*taken)
 
+    def one_more_waits(self) -> bool:
+        """Let one more wait for any connection; whether there is one."""
+        mail = self.taken()
+        if mail is not None:
+            self.waiting.append(mail)
+        return mail is not None
+
     def next(self) -> Mail | None:
         """Whose turn it is on a kept connection."""
         return self.waiting.popleft() if self.waiting else self.taken()

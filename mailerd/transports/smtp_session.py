@@ -95,6 +95,7 @@ class SmtpSession:
             self._retire(board, self._idle.pop())
         while self._may_open() and self._opening_helps():
             self._openings.add(Opening(self._relays, board.tell))
+        self._wait_for_an_opening()
         return self._in_hand.count > 0
 
     def _place(self) -> bool:
@@ -109,12 +110,12 @@ class SmtpSession:
         return needed or self._clock.monotonic() >= self._fewer_until
 
     def _opening_helps(self) -> bool:
-        if len(self._openings) < self._in_hand.want_connections:
-            return True
-        mail = self._in_hand.taken()
-        if mail is not None:
-            self._in_hand.waiting.append(mail)
-        return mail is not None
+        return len(self._openings) < self._in_hand.want_connections or self._in_hand.one_more_waits()
+
+    def _wait_for_an_opening(self) -> None:
+        # Whom it was begun for may have gone out elsewhere, on a wire that is lost by now.
+        if self._openings and not self._in_hand.count and self._fault is None:
+            self._in_hand.one_more_waits()
 
     def _start(self, board: Switchboard, wire: Wire, mail: Mail) -> None:
         wire.dialogue.start(mail)

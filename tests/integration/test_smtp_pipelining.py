@@ -163,6 +163,23 @@ def test_abort_ends_all_connections_at_once_and_honestly(server: ScriptedServer,
     assert len(given.begun) == 3
 
 
+def test_who_is_left_waits_for_a_connection_that_was_begun_for_somebody_else(
+    server: ScriptedServer, opened: Open
+) -> None:
+    """The one that it was begun for went out elsewhere, and ended the only wire: nobody is left untaken."""
+    server.script["GREETING"] = ["220 hello", "late"]
+    session = opened(2)
+
+    def not_the_second(index: int) -> bool:
+        if index == 1:
+            server.go_on.set()
+        return index != 1
+
+    outcomes = deliver_all(session, mails(4), not_the_second)
+
+    assert [outcome.kind for outcome in outcomes] == [Kind.SENT, Kind.WITHHELD, Kind.SENT, Kind.SENT]
+
+
 @pytest.mark.parametrize("ends", ["told to stop", "after a deadline"])
 def test_an_answer_that_has_come_is_read_before_a_connection_is_given_up(
     server: ScriptedServer, opened: Open, ends: str

@@ -15,7 +15,7 @@ class ScriptedServer:
 
     ``script["RCPT"] = ["450 later", "cut"]`` is what it does at the next RCPTs; then it behaves again.
     Moments: GREETING, the commands, CONTENT (when the mail begins to come), DOT. Deeds: a reply, ``cut``,
-    ``hang``.
+    ``hang``, ``late`` (what it would say by itself, once ``go_on`` is set).
     """
 
     def __init__(self) -> None:
@@ -24,6 +24,7 @@ class ScriptedServer:
         self.mails: list[bytes] = []
         self.answered = 0  # of them
         self.connections = 0
+        self.go_on = threading.Event()
         self._over = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -36,6 +37,7 @@ class ScriptedServer:
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
+        self.go_on.set()
         self.stop_listening()
         self.cut_all()
         for thread in self._threads:
@@ -100,5 +102,8 @@ class ScriptedServer:
             self._over.wait()
         if deed in ("cut", "hang"):
             return ""
+        if deed == "late":
+            self.go_on.wait()
+            deed = normal
         connection.sendall(deed.encode() + b"\r\n")
         return deed
