@@ -64,17 +64,26 @@ class Outcome:
 
     ``reason`` is never empty and is what users read: the server's own words where there are any, on one
     line, without the recipient's address. ``provider_id`` is the id that the transport's server gave.
-    ``wait``: whom the server puts off for long need not be tried sooner (seconds).
+    ``wait``: whom the server puts off for long need not be tried sooner (seconds). ``in_doubt``: it may have
+    the mail although it is to be sent again, since the answer was lost.
     """
 
     kind: Kind
     reason: str
     provider_id: str = ""
     wait: float = 0.0
+    in_doubt: bool = False
 
     def __post_init__(self) -> None:
         if not self.reason:
             raise ValueError("an outcome says why")
+
+    @property
+    def lasting(self) -> Kind:
+        """What a Redis that forgets it is told: sent, unknown, or withheld (there is no mail of it)."""
+        if self.in_doubt:
+            return Kind.UNKNOWN
+        return self.kind if self.kind in (Kind.SENT, Kind.UNKNOWN) else Kind.WITHHELD
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +115,14 @@ class RetryPolicy:
         What is to be booked, and when a deferred recipient is due again.
 
         ``attempts`` before this one; ``age`` since the first deferral, 0 if there was none. ``chance``, from
-        0 to 1, shortens the pause; recipients with the same one share a job.
+        0 to 1, shortens the pause; recipients with the same one share a job. Whose answer was lost does not
+        expire: it is due again, or unknown.
         """
         if outcome.kind is Kind.UNKNOWN and self.resend:
-            outcome = Outcome(Kind.DEFERRED, f"sent again, as mail.unknown says: {outcome.reason}")
+            reason = f"sent again, as mail.unknown says: {outcome.reason}"
+            again = Outcome(Kind.DEFERRED, reason, in_doubt=True)
+            booked, pause = self.after(again, attempts, age, chance)
+            return (again, pause) if booked is again else (outcome, 0.0)
         if outcome.kind is not Kind.DEFERRED:
             return outcome, 0.0
         delay = max(self.delays[min(attempts, len(self.delays) - 1)], outcome.wait)

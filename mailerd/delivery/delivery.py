@@ -31,7 +31,6 @@ from mailerd.queue.limits import ROUTE, Wait, limit_of_client
 
 # Outcomes of attempts that were answered by nobody.
 NO_ANSWER = NO_HAND_OVER | {Kind.UNKNOWN}
-MAYBE_MAILED = frozenset({Kind.SENT, Kind.UNKNOWN})
 NEVER_CLAIMED = frozenset({Kind.INVALID, Kind.SUPPRESSED})
 
 # What the route gives back so soon (seconds) is waited for with the job in hand; what a client's or domain's
@@ -225,9 +224,9 @@ class Delivery:
     def _remember(self, batch: Batch, bookings: Sequence[Booking]) -> None:
         """Put on the ring who has the mail, may have it or has not: a Redis that forgets it is told again."""
         outcomes = tuple(
-            (booking.contact_id, kind if kind in MAYBE_MAILED else Kind.WITHHELD)
+            (booking.contact_id, booking.outcome.lasting)
             for booking in bookings
-            if (kind := booking.outcome.kind) not in NEVER_CLAIMED
+            if booking.outcome.kind not in NEVER_CLAIMED
         )
         if outcomes:
             incarnation = self._lease.incarnation

@@ -248,7 +248,7 @@ class Ledger:
             field_prefix(batch),
         ]
         for (index, contact), booking in zip(rows.contacts, bookings, strict=True):
-            letter = LETTERS[booking.outcome.kind]
+            letter = LETTERS[booking.outcome.kind] + "?" * booking.outcome.in_doubt
             arguments += [index, contact, letter, booking.outcome.reason[:LONGEST_REASON]]
         changed: int = self._run("mark", [*keys, *rows.keys], arguments)
         return changed

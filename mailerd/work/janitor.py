@@ -167,10 +167,7 @@ def _answered(incarnation: str, group: GroupRemains, bookings: list[Booking]) ->
 
     When it was is not known; so whatever was said of such a recipient since then holds.
     """
-    kinds = ((booking.contact_id, booking.outcome.kind) for booking in bookings)
-    outcomes = tuple(
-        (contact, kind if kind in (Kind.SENT, Kind.UNKNOWN) else Kind.WITHHELD) for contact, kind in kinds
-    )
+    outcomes = tuple((booking.contact_id, booking.outcome.lasting) for booking in bookings)
     return Answered(0.0, incarnation, group.client_id, group.batch_id, outcomes)
 
 

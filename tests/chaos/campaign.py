@@ -141,6 +141,7 @@ class Campaign:
             stage.pauses if resend else [],
             told.lost,
             told.again,
+            told.ended,
             self._fleet.setup.fetch == "brpop",
         )
         outcome.verdict = judge(evidence)

@@ -21,10 +21,12 @@ class Marks:
     How often, by contact.
 
     ``lost``: its answer was taken for lost. ``again``: it was due again for that, or as a dead one's.
+    ``ended``: who is unknown in the end since a later try, or a cancel, came to no.
     """
 
     lost: Counter[str] = field(default_factory=Counter)
     again: Counter[str] = field(default_factory=Counter)
+    ended: set[str] = field(default_factory=set)
 
 
 def marks(commands: Iterable[list[bytes]]) -> Marks:
@@ -41,17 +43,23 @@ def marks(commands: Iterable[list[bytes]]) -> Marks:
             what = _becomes(old, value, resent[tag])
             found.lost[name.decode()] += what == "lost"
             found.again[name.decode()] += bool(what)
+            (found.ended.add if _is_ended(value) else found.ended.discard)(name.decode())
     return found
 
 
 def _becomes(old: bytes, new: bytes, resent: set[bytes]) -> str:
     number = new.split(b",")[1] if b"," in new else b""
     # Of whom is due again for a lost answer a ring may tell the same once more: that is no other answer.
-    known = old[:1] == b"u" or (old[:1] == b"d" and old.split(b",")[1] in resent)
+    known = old[:1] == b"u" or (old[:1] == b"d" and old.split(b",")[1] in resent) or _is_ended(new)
     if (new[:1] == b"u" and not known) or (new[:1] == b"d" and number in resent):
         return "lost"
     # Who claims what a dead incarnation had claimed does not know whether it was handed over.
     return "again" if new[:1] == old[:1] == b"c" and number != old.split(b",")[1] else ""
+
+
+def _is_ended(row: bytes) -> bool:
+    """Unknown for what was before its last try: the answer to that was no."""
+    return row[:1] == b"u" and b"?" in row
 
 
 def _fields(command: list[bytes]) -> Iterator[tuple[bytes, bytes, bytes]]:

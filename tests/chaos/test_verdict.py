@@ -72,6 +72,19 @@ def test_a_repeat_needs_a_mark_and_the_same_message_id() -> None:
         assert len(judge(evidence(states, mails, twice, **more)).breaches) == 1
 
 
+def test_under_resend_nobody_stays_unknown_without_a_later_no() -> None:
+    """Who can be sent again is; the mail of who cannot be is never denied."""
+    hand_overs = [handed("u1", answered=False), handed("u2")]
+    more = {"resend": True, "lost": {"u1": 1}, "again": {"u1": 1}}
+    unknown = {"u1": "unknown", "u2": "sent"}
+    mails = [mail("u1"), mail("u2")]
+    assert judge(evidence(unknown, mails, hand_overs, ended={"u1"}, **more)).breaches == []
+    assert len(judge(evidence(unknown, mails, hand_overs, **more)).breaches) == 1
+    for state in ("cancelled", "failed", "expired"):
+        verdict = judge(evidence({"u1": state, "u2": "sent"}, mails, hand_overs, **more))
+        assert any(f"the ledger says {state}" in breach for breach in verdict.breaches)
+
+
 def test_the_append_only_file_tells_who_was_marked(tmp_path: Path) -> None:
     """Unknown, deferred because of it (both: one answer), or taken over from a dead one; no other change."""
     commands = [
@@ -87,6 +100,10 @@ def test_the_append_only_file_tells_who_was_marked(tmp_path: Path) -> None:
         [b"HSET", BATCH, b":u3", b"c3,8,0,"],
         [b"HSET", BATCH, b":u3", b"u4,8,0,"],
         [b"HSET", BATCH, b":u3", b"s5"],
+        [b"HSET", BATCH, b":u4", b"c6,7,0,"],
+        [b"HSET", BATCH, b":u4", b"d7,2,1,7?"],
+        [b"HSET", BATCH, b":u4", b"c8,8,1,7?"],
+        [b"HSET", BATCH, b":u4", b"u9,,1,7?"],
     ]
     file = tmp_path / "appendonlydir" / "appendonly.aof.1.incr.aof"
     file.parent.mkdir()
@@ -97,8 +114,9 @@ def test_the_append_only_file_tells_who_was_marked(tmp_path: Path) -> None:
 
     told = journal.marks(journal.commands(tmp_path))
 
-    assert +told.lost == {"u1": 1, "u3": 1}
-    assert +told.again == {"u1": 1, "u3": 2}
+    assert +told.lost == {"u1": 1, "u3": 1, "u4": 1}
+    assert +told.again == {"u1": 1, "u3": 2, "u4": 1}
+    assert told.ended == {"u4"}
 
 
 def test_the_same_seed_plays_the_same_faults_and_all_kinds_soon() -> None:

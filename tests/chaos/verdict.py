@@ -36,6 +36,7 @@ class Evidence:
     pauses: Sequence[Cut] = ()  # where "resend" sends again though the answer may still come
     lost: Mapping[str, int] = field(default_factory=dict)  # how often the ledger took an answer for lost
     again: Mapping[str, int] = field(default_factory=dict)  # how often a hand-over was due again for that
+    ended: AbstractSet[str] = frozenset()  # unknown, and not sent again since a later try came to no
     brpop: bool = False  # a job may be gone between pop and record
 
 
@@ -100,6 +101,9 @@ def _judge_batch(
             wrong[what].add(contact)
         if state == "cancelled" and batch_id not in evidence.cancelled:
             wrong["cancelled by nobody"].add(contact)
+        excused_from_again = batch_id in evidence.cancelled or contact in evidence.ended
+        if state == "unknown" and evidence.resend and not excused_from_again:
+            wrong["unknown, and not sent again"].add(contact)
         verdict.repeats += max(0, len(mails) - 1)
         verdict.again += evidence.again.get(contact, 0)
     for what, who in wrong.items():
@@ -115,7 +119,8 @@ def _wrongs(
     yield from _wrong_repeats(contact, mails, cuts, evidence)
     if state == "sent" and not mails:
         yield "sent, and the mail server never saw it"
-    if mails and state not in ("sent", "unknown") and not (evidence.resend and excused):
+    waits = evidence.brpop and evidence.resend and state in ("queued", "deferred")
+    if mails and state not in ("sent", "unknown") and not (waits and excused):
         yield f"mailed, and the ledger says {state}"
     if state == "unknown" and not cut:
         yield "unknown, and no hand-over of it was cut"

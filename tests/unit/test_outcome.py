@@ -64,3 +64,13 @@ def test_whoever_would_be_too_old_at_the_next_try_is_given_up_now() -> None:
     assert policy.after(later, 1, 40, chance=1.0)[0] is later
     expired, _ = policy.after(later, 1, 41, chance=1.0)
     assert (expired.kind, expired.reason) == (Kind.EXPIRED, "given up after 2 attempts: 450 later")
+
+
+def test_whose_answer_was_lost_is_never_given_up_as_expired() -> None:
+    """Under resend it is due again, and when there is no time left for that it stays unknown."""
+    policy = RetryPolicy((60,), 100, resend=True)
+    lost = Outcome(Kind.UNKNOWN, "handed over, and the answer is lost")
+
+    again, pause = policy.after(lost, 0, 0, chance=0.0)
+    assert (again.kind, again.in_doubt, pause) == (Kind.DEFERRED, True, 60)
+    assert policy.after(lost, 1, 41, chance=1.0) == (lost, 0.0)

@@ -22,7 +22,7 @@ local function answer(key, field, row)
   if letter == 'c' and row.number == inc then return 'claimed', row end
   if letter == 'c' and lives(row.number) then return 'busy' end
   if letter == 'c' and not resend then
-    redis.call('HSET', key, field, 'u' .. since .. ',' .. row.number .. ',' .. row.attempts .. ',' .. row.first)
+    redis.call('HSET', key, field, row_of('u', since, row.number, row))
     count(delta, 'c', -1)
     count(delta, 'u', 1)
     return 'unknown'
@@ -30,7 +30,8 @@ local function answer(key, field, row)
   if letter == 'u' and not resend then return 'unknown' end
   if letter == 'd' and ARGV[5] ~= '1' then return 'deferred' end
   if letter == 'q' or letter == 'd' or letter == 'c' or letter == 'u' then
-    redis.call('HSET', key, field, 'c' .. since .. ',' .. inc .. ',' .. row.attempts .. ',' .. row.first)
+    if letter == 'c' or letter == 'u' then row.doubt = in_doubt(row, row.number) end
+    redis.call('HSET', key, field, row_of('c', since, inc, row))
     count(delta, letter, -1)
     count(delta, 'c', 1)
     return 'claimed', row

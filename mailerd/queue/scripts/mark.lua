@@ -6,8 +6,8 @@
 --      5-7 the small job of those deferred: id, payload, delay (ms)
 --      8-9 the small job of those that turn out never handed over: id, payload
 --      10 prefix of fields  11… quadruples of row hash (from 1), contact, state letter, reason
--- Returns how many rows were changed. Letter q releases a claim; u says that the answer is lost. Whoever would
--- be tried again is cancelled with its batch.
+-- Returns how many rows got another state. Letter q releases a claim; u says that the answer is lost, d? that it
+-- is and that the mail is sent again. Whoever would be tried again is cancelled with its batch.
 local lives = redis.call('PEXPIRE', KEYS[1], ARGV[1]) == 1
 local batch, inc, now = KEYS[2], ARGV[3], now_ms()
 local since = seconds_since_creation(batch, now)
@@ -30,30 +30,43 @@ end
 
 local function value(row, to, reason)
   if to == 's' then return 's' .. since end
-  if to == 'u' then
-    local whose = row.number ~= inc and row.number or ''
-    return 'u' .. since .. ',' .. whose .. ',' .. row.attempts .. ',' .. row.first
-  end
-  if to == 'q' then return 'q' .. since .. ',,' .. row.attempts .. ',' .. row.first end
+  if to == 'u' and row.number ~= inc then return row_of('u', since, row.number, row) end
+  if to == 'u' then row.doubt = '' end
+  if to == 'u' or to == 'q' then return row_of(to, since, '', row) end
   local why = why_number(batch, reason)
-  if to ~= 'd' then return to .. since .. ',' .. why end
-  return 'd' .. since .. ',' .. why .. ',' .. (row.attempts + 1) .. ',' .. (row.first ~= '' and row.first or since)
+  if to ~= 'd' then return ended_row(to, since, why, row) end
+  row.attempts, row.first = row.attempts + 1, row.first ~= '' and row.first or since
+  return row_of('d', since, why, row)
+end
+
+-- What its doubt comes to by this incarnation's word, whoever has it in hand now.
+local function doubt_after(row, to, is_lost)
+  if to ~= 's' and row.doubt == '?' .. inc then return (is_lost or to == 'u') and '?' or '' end
+  return row.doubt
 end
 
 for i = 11, #ARGV, 4 do
   local key, field = KEYS[6 + tonumber(ARGV[i])], ARGV[10] .. ARGV[i + 1]
   local old = redis.call('HGET', key, field)
   local row = old and parse_row(old)
-  local to, reason = row and becomes(row, ARGV[i + 2]), ARGV[i + 3]
+  local letter, reason = string.sub(ARGV[i + 2], 1, 1), ARGV[i + 3]
+  local is_lost = ARGV[i + 2] == 'd?'
+  local to = row and becomes(row, letter)
+  local doubt = row and doubt_after(row, letter, is_lost)
   if cancelled and (to == 'q' or to == 'd') then to, reason = 'k', CANCELLED end
   if to then
-    redis.call('HSET', key, field, value(row, to, reason))
+    row.doubt = is_lost and '?' or doubt
+    local new = value(row, to, reason)
+    redis.call('HSET', key, field, new)
     moved = moved or to ~= 'q'
     count(delta, row.letter, -1)
-    count(delta, to, 1)
+    count(delta, string.sub(new, 1, 1), 1)
     changed = changed + 1
     deferred = deferred or to == 'd'
     reopened = reopened or (to == 'q' and row.letter == 'u')
+  elseif row and doubt ~= row.doubt then
+    row.doubt = doubt
+    redis.call('HSET', key, field, row_of(row.letter, row.t, row.number, row))
   end
 end
 if deferred then put_aside(KEYS[5], KEYS[6], ARGV[5], ARGV[6], now + tonumber(ARGV[7])) end

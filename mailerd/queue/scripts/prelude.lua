@@ -10,6 +10,9 @@
 --   s<t>                            sent
 --   f|i|p|k|e|z<t>,<why>            failed, invalid, suppressed, cancelled, expired, discarded
 -- <why> is the number of a reason in the batch's field "why:<reason>".
+-- Behind that, until it ends, "?" says that an earlier hand-over is in doubt: it may have the mail. "?<inc>": only
+-- because that incarnation had it in hand, which may yet be found not to have begun. Whoever is in doubt and gets no
+-- mail any more is unknown, whatever else it would have been.
 local STATE = {q = 'queued', c = 'sending', d = 'deferred', u = 'unknown', s = 'sent', f = 'failed',
   i = 'invalid', p = 'suppressed', k = 'cancelled', e = 'expired', z = 'discarded'}
 local MOST_REASONS = 500
@@ -20,9 +23,27 @@ local function now_ms()
 end
 
 local function parse_row(row)
-  local letter, t, number, attempts, first = string.match(row, '^(%a)(%d*),?(%d*),?(%d*),?(%d*)$')
+  local letter, t, number, attempts, first, doubt =
+    string.match(row, '^(%a)(%d*),?(%d*),?(%d*),?(%d*)(%??%d*)$')
   return {letter = letter, t = tonumber(t) or 0, number = number or '',
-    attempts = tonumber(attempts) or 0, first = first or ''}
+    attempts = tonumber(attempts) or 0, first = first or '', doubt = doubt or ''}
+end
+
+-- What is written for one who is still open, or unknown; the rest of the row stays as it was.
+local function row_of(letter, t, number, row)
+  return letter .. t .. ',' .. number .. ',' .. row.attempts .. ',' .. row.first .. row.doubt
+end
+
+-- What is written for one who gets no mail.
+local function ended_row(letter, t, why, row)
+  if row.doubt ~= '' then return row_of('u', t, string.sub(row.doubt, 2), row) end
+  return letter .. t .. ',' .. why
+end
+
+-- The doubt of one who was in that incarnation's hand, or ('') whose answer was lost.
+local function in_doubt(row, inc)
+  local doubt = '?' .. inc
+  return (row.doubt == '' or row.doubt == doubt) and doubt or '?'
 end
 
 local function is_reopened(row)

@@ -28,7 +28,14 @@ local function becomes(row, to, inc, at)
   local held, waits = row.letter == 'c' or row.letter == 'u', row.letter == 'q' or row.letter == 'd'
   if to == 's' then return held or waits end
   if held and row.number == inc then return to ~= 'c' end
+  if to == 'u' and row.doubt ~= '' then return false end
   return waits and to ~= 'r' and is_older(row, at)
+end
+
+-- What its doubt comes to by that incarnation's word, whoever has it in hand now.
+local function doubt_after(row, to, inc)
+  if row.doubt == '?' .. inc and (to == 'r' or to == 'u') then return to == 'u' and '?' or '' end
+  return row.doubt
 end
 
 local function remember(contact, to, inc)
@@ -44,12 +51,12 @@ local function remember(contact, to, inc)
 end
 
 local function value(row, to, inc, at)
-  if to == 'k' then return 'k' .. since .. ',' .. why_number(batch, CANCELLED) end
-  local rest = ',' .. row.attempts .. ',' .. row.first
-  if to == 'u' then return 'u' .. since .. ',' .. rest end
-  if to == 'c' then return 'c' .. since .. ',' .. inc .. rest end
+  if to == 'k' then return ended_row('k', since, why_number(batch, CANCELLED), row) end
+  if to == 'u' then row.doubt = '' end
+  if to == 'u' then return row_of('u', since, '', row) end
+  if to == 'c' then return row_of('c', since, inc, row) end
   -- Since it was said, not since it is heard: another's word that is younger is to win.
-  if to == 'q' then return 'q' .. math.max(row.t, math.min(since, seconds_of(at))) .. ',' .. rest end
+  if to == 'q' then return row_of('q', math.max(row.t, math.min(since, seconds_of(at))), '', row) end
   return 's' .. since
 end
 
@@ -58,17 +65,23 @@ for i = 6, #ARGV, 5 do
   local at = tonumber(ARGV[i + 4])
   local old = redis.call('HGET', key, ARGV[5] .. contact)
   local row = old and parse_row(old)
+  local doubt = row and doubt_after(row, to, inc)
   if to == 'c' and redis.call('HGET', KEYS[8], inc) == ARGV[2] then
     -- Its worker has told all meanwhile, and may have booked what came of it.
   elseif not row then
     remember(contact, to, inc)
   elseif becomes(row, to, inc, at) then
     if to == 'r' then to = cancelled and 'k' or 'q' end
-    redis.call('HSET', key, ARGV[5] .. contact, value(row, to, inc, at))
+    row.doubt = doubt
+    local new = value(row, to, inc, at)
+    redis.call('HSET', key, ARGV[5] .. contact, new)
     reopened = reopened or (to == 'q' and row.letter == 'u')
     count(delta, row.letter, -1)
-    count(delta, to, 1)
+    count(delta, string.sub(new, 1, 1), 1)
     news = news + 1
+  elseif doubt ~= row.doubt then
+    row.doubt = doubt
+    redis.call('HSET', key, ARGV[5] .. contact, row_of(row.letter, row.t, row.number, row))
   end
 end
 if reopened then put_aside(KEYS[6], KEYS[7], ARGV[3], ARGV[4], now) end

@@ -17,6 +17,9 @@ for i = 8, #ARGV, 2 do
     local value = to .. since
     if to == 'f' then value = value .. ',' .. why_number(batch, ARGV[4]) end
     if from == 'f' then value = value .. ',0' end
+    if from == 'u' and to == 'q' then
+      value = row_of('q', since, '', {attempts = 0, first = '', doubt = in_doubt(row, row.number)})
+    end
     redis.call('HSET', key, field, value)
     changed = changed + 1
   end

@@ -7,16 +7,16 @@ local batch, cancel, prefix, now = KEYS[1], ARGV[2] == 'cancel', ARGV[3], now_ms
 if cancel ~= (halt_of(batch) == 'cancelled') then return 0 end
 local since = seconds_since_creation(batch, now)
 local from = cancel and {q = true, d = true} or {f = true, i = true, e = true}
-local to = cancel and 'k' or 'q'
-local fresh = to .. since .. (cancel and ',' .. why_number(batch, CANCELLED) or '')
+local why = cancel and why_number(batch, CANCELLED)
 local delta, opened = {}, {}
 local rows = redis.call('HGETALL', KEYS[5])
 for i = 1, #rows, 2 do
   local letter = string.sub(rows[i + 1], 1, 1)
   if string.sub(rows[i], 1, #prefix) == prefix and from[letter] then
-    redis.call('HSET', KEYS[5], rows[i], fresh)
+    local new = cancel and ended_row('k', since, why, parse_row(rows[i + 1])) or 'q' .. since
+    redis.call('HSET', KEYS[5], rows[i], new)
     count(delta, letter, -1)
-    count(delta, to, 1)
+    count(delta, string.sub(new, 1, 1), 1)
     opened[#opened + 1] = string.sub(rows[i], #prefix + 1)
   end
 end

@@ -14,6 +14,7 @@ ALONE = ((0,), (0,))  # one recipient, in two jobs
 DEATHS = ("crash", "vanish", "late", "janitor")
 ANSWERS = ("unanswered", "deferred", "failed", "blocked")
 LIVE = ("stall", "stop", "lose")
+DOUBT = ("unanswered", "failed", "deferred", "blocked", "crash", "vanish", "lose")
 ALL = DEATHS + ANSWERS + LIVE
 PAUSE = ("pause", "resume")
 POISON_OVER = ("reopen", "revive")
@@ -47,6 +48,7 @@ _RESEND = (
     Case("a fault, groups of two", slice=2, connections=2, faults=ALL),
     Case("two faults, one worker", ALONE, workers=1, faults=("crash", "unanswered", "lose"), most_faults=2),
     Case("a fault and a cancelling", ALONE, faults=("vanish", "lose", "unanswered"), words=("cancel",)),
+    Case("two faults and a cancelling", ((0,),), workers=1, faults=DOUBT, most_faults=2, words=("cancel",)),
     Case("a lost answer and a pause", ALONE, faults=("lose",), words=PAUSE),
 )
 

@@ -93,6 +93,7 @@ def expected(world: World) -> dict[str, Any]:
         "recipients": world.recipients,
         "counts": {letter: number for letter, number in counts.items() if number},
         "rows": world.rows,
+        "doubted": world.doubted,
         "cursors": world.cursors,
         "deaths": dict(world.deaths),
         "arrivals": world.arrivals,

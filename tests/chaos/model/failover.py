@@ -2,8 +2,9 @@
 A failover: Redis forgets what its copy had not got, and the host's workers tell it (``work/failover``).
 
 Replication is held up at one moment; until the copy becomes the master nobody's claim is confirmed, so
-nobody is handed over any more (``redis.replicas = 1``). Who meets the new master reads all boards first, and
-tells it then. Clocks, the wait for other hosts and the keeper's own meeting are not modelled.
+nobody is handed over any more (``redis.replicas = 1``). Who meets the new master reads all boards first,
+tells it then, and says after that, in a script of its own, that it has. Clocks, the wait for other hosts and
+the keeper's own meeting are not modelled.
 """
 
 from __future__ import annotations
@@ -58,15 +59,18 @@ def meet(world: World, n: int) -> str:
         heard = tuple(word for word in _words(world) if _is_sure(world, n, word))
         world.worker(n, heard=(heard,))
         return f"reads the boards: {_told(heard)}"
-    (heard,) = world.workers[n].heard
-    rows.replay(world, heard)
+    if not world.workers[n].told:
+        (heard,) = world.workers[n].heard
+        rows.replay(world, heard)
+        world.worker(n, told=True)
+        return f"tells {_told(heard)}"
     rows.arrive(world, n)
-    world.worker(n, met=True, heard=())
+    world.worker(n, met=True, heard=(), told=False)
     if all(me.met for me in world.workers):
         for number, me in enumerate(world.workers):
             if not me.group:
                 world.worker(number, ring=())
-    return f"tells {_told(heard)}"
+    return "arrives"
 
 
 def _words(world: World) -> Iterator[Word]:

@@ -115,8 +115,8 @@ def _noted(n: int, index: int) -> Callable[[World], None]:
         me = world.workers[n]
         board = _with(me.board, index, me.doing[index])
         over = all(said in ("-", on) for said, on in zip(me.doing, board, strict=True))
-        if me.doing[index] in "df":
-            contact = me.group[index]
+        contact = me.group[index]
+        if me.doing[index] in "df" and not world.doubts[contact]:
             world.begun = (*world.begun[:contact], False, *world.begun[contact + 1 :])
         world.worker(n, board=board, at="mark" if over else "hand")
         if over:

@@ -56,7 +56,8 @@ def mails(world: World) -> str:
         if mailed > 1 + doubted:
             return f"{contact} was mailed {mailed} times, doubted {doubted} times"
         letter = world.rows[contact][:1].lower()
-        if mailed > doubted and letter and letter in "qdfk":
+        comes_again = letter in ("q", "d") and world.doubted[contact]
+        if mailed and letter and letter in "qdfk" and not comes_again:
             return f"{contact} has the mail and counts as {letter}"
         if not mailed and letter == "s":
             return f"{contact} counts as sent and was not mailed"
@@ -66,7 +67,10 @@ def mails(world: World) -> str:
 def doubts(world: World) -> str:
     """Nobody becomes unknown by the hand of a worker that lives and has not begun."""
     for contact, row in enumerate(world.rows):
-        if row[:1] == "u" and not world.begun[contact] and (len(row) == 1 or lives(world, row[1])):
+        # Of a host that is gone for good nobody knows.
+        told_of = world.boards_lost and world.doubted[contact]
+        may_have_it = world.begun[contact] or world.mailed[contact] or told_of
+        if row[:1] == "u" and not may_have_it and (len(row) == 1 or lives(world, row[1])):
             return f"{contact} is unknown, its worker lives or has said so, and had not begun"
     return ""
 
@@ -139,10 +143,11 @@ def unfinished(case: Case, moment: Moment) -> str:
     world = World(case, moment)
     if world.words and world.words[0] in ("resume", "revive"):
         return ""
-    settled = FINAL if case.resend and world.halt != "cancelled" else FINAL + "u"
     for contact, row in enumerate(world.rows):
         letter = row[:1]
-        if not letter or letter not in settled:
+        # Under resend whoever is unknown is sent again, unless the answer to that was no.
+        resent = case.resend and world.halt != "cancelled" and not world.doubted[contact]
+        if not letter or letter not in (FINAL if resent else FINAL + "u"):
             return f"nothing more will happen, and {contact} is {row or 'not admitted'}"
         if letter == "u" and not world.begun[contact] and not world.boards_lost:
             return f"{contact} stays unknown, and its hand-over had not begun"

@@ -46,8 +46,8 @@ def canonical(world: World) -> Moment:
 
 
 def _rank(world: World, number: int) -> tuple[Worker, Incarnation, list[bool]]:
-    whose = str(number)
-    return world.workers[number], world.incs[number], [row[1:] == whose for row in world.rows]
+    named = [row[1:] == str(number) for row in (*world.rows, *world.doubted)]
+    return world.workers[number], world.incs[number], named
 
 
 def _forget_the_dead(world: World) -> None:
@@ -66,3 +66,5 @@ def _forget_the_dead(world: World) -> None:
     if len(kept) < len(world.incs) or any(str(old) != new for old, new in names.items()):
         world.incs = tuple(kept)
         world.rename(names)
+    # Of whom no more will come nobody is found not to have begun.
+    world.doubted = tuple("?" if doubt == f"?{FORGOTTEN}" else doubt for doubt in world.doubted)

@@ -33,6 +33,7 @@ def _case(*faults: str, most: int = 1, **more: Any) -> Case:
 # One recipient in both jobs, nothing is cut: where more would only take longer.
 ALONE = ((0,), (0,))
 
+TAKEN_OVER = _case("crash", "blocked", most=2, jobs=ALONE[:1], words=("cancel",), resend=True)
 FORGOTTEN = _case("lag", "deferred", most=2, jobs=ALONE[:1])
 
 
@@ -103,6 +104,24 @@ PLANTED = [
     Planted("in hand though all is told", FORGOTTEN, "hand-over had not begun"),
     # Nobody waits until a claim has its copy.
     Planted("copies waited for", _case("lag", jobs=ALONE[:1]), "has the mail and counts as q"),
+    # Whoever was to be sent again after a lost answer, and gets no mail any more, counts as one who got none.
+    Planted(
+        "an earlier hand-over in doubt",
+        _case("unanswered", jobs=ALONE[:1], words=("cancel",), resend=True),
+        "has the mail and counts as k",
+    ),
+    # Whoever is claimed from a dead one is not noted as one who may have the mail.
+    Planted(
+        "a doubt by taking over",
+        TAKEN_OVER,
+        "has the mail and counts as q",
+    ),
+    # A board's word that nobody was handed over does not help whom another has claimed since.
+    Planted(
+        "a doubt ended by a word",
+        TAKEN_OVER,
+        "and had not begun",
+    ),
     # A lapsed lease is renewed, though others may have taken over.
     Planted("a lapsed lease revived", _case("stall", jobs=ALONE), "its worker lives or has said so"),
 ]

@@ -12,13 +12,13 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from chaos.model.rows import Booking
+from chaos.model.rows import Booking as Booked
 from chaos.model.state import TICKET, Case, Contacts, Incarnation, Word, World
 from mailerd.board import Answered
 from mailerd.job import parse_job
-from mailerd.outcome import Kind
+from mailerd.outcome import Kind, Outcome
 from mailerd.queue.actions import Actions
-from mailerd.queue.answers import Halt, OpenBatch
+from mailerd.queue.answers import Booking, Halt, OpenBatch
 from mailerd.queue.claims import Claim
 from mailerd.queue.dead_letters import resolve
 from mailerd.queue.eras import arrive, replay
@@ -28,7 +28,7 @@ from mailerd.queue.model import Action
 from mailerd.queue.payloads import Slice, Ticket, job_id
 from mailerd.queue.scripts import run
 from mailerd.queue.upkeep import Blame
-from rigs.ledger_bench import REASON, Hands, LedgerBench, booking, job
+from rigs.ledger_bench import REASON, Hands, LedgerBench, job
 
 BATCH = Batch("shop", "b1", 0)
 ERA = "the copy's"
@@ -120,8 +120,11 @@ class Real:
             return str(answers), []
         return "ok", [str(answer.claimed) for answer in answers]
 
-    def mark(self, inc: int, bookings: Sequence[Booking], payload: str = "") -> int:
-        booked = [booking(f"c{one.contact}", KINDS[one.letter]) for one in bookings]
+    def mark(self, inc: int, bookings: Sequence[Booked], payload: str = "") -> int:
+        booked = [
+            Booking(f"c{one.contact}", Outcome(KINDS[one.letter], REASON, in_doubt=one.doubtful))
+            for one in bookings
+        ]
         jid = job_id(self._raw(payload)) if payload else ""
         return self._of(inc).ledger.mark(BATCH, jid, booked)
 
@@ -222,6 +225,7 @@ class Real:
             "recipients": int(record["recipients"]),
             "counts": {letters[state]: number for state, number in self._bench.counts().items()},
             "rows": tuple(self._row(rows.get(name, "")) for name in names_of(self._case.everybody)),
+            "doubted": tuple(self._doubt(rows.get(name, "")) for name in names_of(self._case.everybody)),
             "cursors": tuple(self._noted(raw, "cursor") for raw in self._raws),
             "deaths": self._deaths(),
             "incs": [self._inc(hands) for hands in self._hands],
@@ -262,9 +266,15 @@ class Real:
             return "Q"
         if value[:1] not in ("c", "u"):
             return value[:1]
-        whose = value.split(",")[1]
+        return value[0] + self._number(value.split(",")[1])
+
+    def _doubt(self, value: str) -> str:
+        _, doubt, whose = value.partition("?")
+        return doubt + self._number(whose)
+
+    def _number(self, whose: str) -> str:
         names = [hands.incarnation if hands else "" for hands in self._hands]
-        return value[0] + (str(names.index(whose)) if whose else "")
+        return str(names.index(whose)) if whose else ""
 
     def _arrivals(self) -> tuple[int, ...]:
         names = [hands.incarnation if hands else "" for hands in self._hands]

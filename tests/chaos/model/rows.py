@@ -108,9 +108,36 @@ def _claim_one(world: World, inc: int, contact: int, delta: Counter[str], *, ret
         return "unknown"
     if letter == "d" and not retry:
         return "deferred"
+    if letter in "cu" and not world.lacks("a doubt by taking over"):
+        world.doubted = put(world.doubted, contact, _in_doubt(world.doubted[contact], row[1:]))
     if letter in "qdcu" or world.lacks("no ledger"):
         return _become(world, contact, f"c{inc}", delta, "claimed")
     return "settled"
+
+
+def _in_doubt(doubt: str, inc: str) -> str:
+    """The doubt of one who was in that incarnation's hand, or ('') whose answer was lost."""
+    return f"?{inc}" if doubt in ("", f"?{inc}") else "?"
+
+
+def _settled_doubt(world: World, contact: int, inc: int, *, is_lost: bool) -> str:
+    """What a doubt comes to by that incarnation's word."""
+    doubt = world.doubted[contact]
+    if doubt != f"?{inc}" or world.lacks("a doubt ended by a word"):
+        return doubt
+    return "?" if is_lost else ""
+
+
+def _write(world: World, contact: int, to: str, doubt: str, delta: Counter[str]) -> None:
+    """Write a row; whoever is in doubt and would get no mail any more is unknown."""
+    if to in ("f", "k") and doubt and not world.lacks("an earlier hand-over in doubt"):
+        to = "u" + doubt[1:]
+    elif to in ("s", "f", "k", "u"):
+        doubt = ""
+    delta[world.rows[contact][0].lower()] -= 1
+    delta[to[0]] += 1
+    world.rows = put(world.rows, contact, to)
+    world.doubted = put(world.doubted, contact, doubt)
 
 
 def _become(world: World, contact: int, row: str, delta: Counter[str], answer: str) -> str:
@@ -133,16 +160,18 @@ def mark(world: World, inc: int, bookings: Sequence[Booking], job: str = "") -> 
     for booking in bookings:
         row = world.rows[booking.contact]
         to = _becomes(world, row, inc, booking.letter)
+        doubt = _doubt_after(world, inc, booking)
         if to in ("q", "d") and world.halt == "cancelled" and not world.lacks("mark forgets the cancelling"):
             to = "k"
         if to:
-            world.rows = put(world.rows, booking.contact, _unknown(world, row, inc) if to == "u" else to)
             if to == "u" or booking.doubtful:
                 _doubt(world, booking.contact)
-            delta[row[0].lower()] -= 1
-            delta[to] += 1
+            new, doubt = _unknown(world, row, inc) if to == "u" else to, "?" if booking.doubtful else doubt
+            _write(world, booking.contact, new, doubt, delta)
             became.add((row[0], to))
             changed += 1
+        else:
+            world.doubted = put(world.doubted, booking.contact, doubt)
     if any(to == "d" for _, to in became):
         put_aside(world, payload_of("R", [one.contact for one in bookings if one.letter == "d"]))
     if ("u", "q") in became and not world.lacks("released without a small job"):
@@ -152,6 +181,13 @@ def mark(world: World, inc: int, bookings: Sequence[Booking], job: str = "") -> 
         if job:
             world.deaths = note(world.deaths, job, None)
     return changed
+
+
+def _doubt_after(world: World, inc: int, booking: Booking) -> str:
+    if booking.letter == "s":
+        return world.doubted[booking.contact]
+    is_lost = booking.doubtful or booking.letter == "u"
+    return _settled_doubt(world, booking.contact, inc, is_lost=is_lost)
 
 
 def _unknown(world: World, row: str, inc: int) -> str:
@@ -186,15 +222,18 @@ def replay(world: World, words: Sequence[Word]) -> int:
         if letter == "r" and (inc, contact) in doubted:
             continue
         none |= {contact} if letter == "r" else set()
-        row = world.rows[contact]
+        row, doubt = world.rows[contact], world.doubted[contact]
         arrived = inc in world.arrivals and not world.lacks("in hand though all is told")
-        if (letter == "c" and arrived) or not _is_news(world, row, inc, letter):
+        if letter in ("r", "u"):
+            doubt = _settled_doubt(world, contact, inc, is_lost=letter == "u")
+        if (letter == "c" and arrived) or not _is_news(world, contact, inc, letter):
+            world.doubted = put(world.doubted, contact, doubt)
             continue
         to = ("k" if world.halt == "cancelled" else "q") if letter == "r" else letter
-        world.rows = put(world.rows, contact, f"c{inc}" if to == "c" else to)
+        if to == "u":
+            _doubt(world, contact)
+        _write(world, contact, f"c{inc}" if to == "c" else to, doubt, delta)
         reopened |= to == "q" and row[0] == "u"
-        delta[row[0].lower()] -= 1
-        delta[to] += 1
         news += 1
     if reopened and not world.lacks("taken back without a small job"):
         put_aside(world, payload_of("S", list(none)))
@@ -203,7 +242,8 @@ def replay(world: World, words: Sequence[Word]) -> int:
     return news
 
 
-def _is_news(world: World, row: str, inc: int, letter: str) -> bool:
+def _is_news(world: World, contact: int, inc: int, letter: str) -> bool:
+    row = world.rows[contact]
     if not row:
         return False
     held, waits = row[0] in "cu", row[0] in "qdQ"
@@ -211,6 +251,8 @@ def _is_news(world: World, row: str, inc: int, letter: str) -> bool:
         return held or waits
     if held and row[1:] == str(inc):
         return letter != "c" and (row[0] == "c" or not world.lacks("taken back from the unknown"))
+    if letter == "u" and world.doubted[contact]:
+        return False
     return waits and letter != "r"
 
 
@@ -254,9 +296,7 @@ def sweep(world: World, word: str) -> int:
     delta, opened = Counter[str](), []
     for contact, row in enumerate(world.rows):
         if row and row[0].lower() in wanted:
-            world.rows = put(world.rows, contact, fresh)
-            delta[row[0].lower()] -= 1
-            delta[fresh] += 1
+            _write(world, contact, fresh, world.doubted[contact], delta)
             opened.append(contact)
     if opened and not cancel:
         _push_slices(world, opened, world.case.slice)

@@ -7,7 +7,7 @@ which ``worker``, ``hand_over``, ``janitor`` and ``adversary`` call.
 
 A payload is its text: ``J0`` a job, ``T`` the batch's ticket, ``S01`` a slice, ``R1`` a retry's small job. A
 row is its letter and whose it is: ``q``, ``c1``, ``u2``; ``Q`` was opened again by a retried dead letter;
-``u`` is unknown for good.
+``u`` is unknown for good. What the row says of an earlier hand-over stands beside it: ``""``, ``?``, ``?1``.
 """
 
 from __future__ import annotations
@@ -99,6 +99,7 @@ class Worker(NamedTuple):
     old: bool = False  # the job was taken in another life of Redis
     ring: tuple[Word, ...] = ()  # what a copy may lack
     heard: tuple[tuple[Word, ...], ...] = ()  # what is to be told, once the boards are read
+    told: bool = False  # it is told, and the worker has not arrived
 
 
 class Remains(NamedTuple):
@@ -128,6 +129,7 @@ FIELDS = (
     "recipients",
     "counts",
     "rows",
+    "doubted",
     "incs",  # those of the workers first, then the dead
     "arrivals",  # who has told all in this life
     # another server: what it has got, once it gets no more
@@ -169,6 +171,7 @@ class World:
     recipients: int
     counts: tuple[int, ...]
     rows: tuple[str, ...]
+    doubted: tuple[str, ...]
     incs: tuple[Incarnation, ...]
     arrivals: tuple[int, ...]
     copy: tuple[Any, ...] | None
@@ -214,6 +217,10 @@ class World:
         self.rows = tuple(
             row[0] + names.get(int(row[1]), row[1]) if len(row) == 2 else row for row in self.rows
         )
+        self.doubted = tuple(
+            doubt[0] + names.get(int(doubt[1]), doubt[1]) if len(doubt) == 2 else doubt
+            for doubt in self.doubted
+        )
         self.opened = tuple((job, int(names.get(inc, inc))) for job, inc in self.opened)
         self.remains = tuple(one._replace(inc=int(names.get(one.inc, one.inc))) for one in self.remains)
         self.arrivals = tuple(sorted(int(names.get(inc, inc)) for inc in self.arrivals))
@@ -248,7 +255,7 @@ def first_moment(case: Case) -> Moment:
     world.cursors = (0,) * len(case.jobs)
     world.promised = world.recipients = promised
     world.counts = (promised, *(0,) * (len(LETTERS) - 1))
-    world.rows = ("",) * people
+    world.rows = world.doubted = ("",) * people
     world.incs = (Incarnation(),) * case.workers
     world.workers = (Worker(),) * case.workers
     world.remains, world.boards_lost = (), False
