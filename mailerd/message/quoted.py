@@ -15,6 +15,8 @@ from mailerd.message.headers import SOFT_LINE
 
 _MOST_KEPT = 512
 _LONGEST_KEPT = 16_000  # 512 of these would be 20 MB
+# SMTP doubles a dot at the beginning of a line, and one such line (CSS has them) has the whole mail copied.
+_DOTS = re.compile(rb"^\.", re.MULTILINE)
 # b2a_qp counts a space at the end of a line as one byte and then writes three.
 _TOO_LONG = re.compile(rb"^(.{74,75})(=(?:20|09))$", re.MULTILINE)
 
@@ -68,7 +70,9 @@ def _plain(text: str) -> bytes:
     """What hardly needs to be encoded, though a soft line end follow; empty where it does."""
     if text.isascii() and text.isprintable() and len(text) < SOFT_LINE:
         escaped = text.replace("=", "=3D")
-        if len(escaped) < SOFT_LINE and escaped[-1:] != " " and escaped != ".":
+        if escaped[:1] == ".":
+            escaped = "=2E" + escaped[1:]
+        if len(escaped) < SOFT_LINE and escaped[-1:] != " ":
             return escaped.encode()
     return b""
 
@@ -77,6 +81,8 @@ def _encoded(text: str) -> bytes:
     encoded = binascii.b2a_qp(text.encode("utf-8", "replace"), istext=True)
     if b"=20\n" in encoded or b"=09\n" in encoded:
         encoded = _TOO_LONG.sub(rb"\1=\n\2", encoded)
+    if encoded[:1] == b"." or b"\n." in encoded:
+        encoded = _DOTS.sub(b"=2E=\n", encoded)
     return encoded.replace(b"\n", b"\r\n")
 
 

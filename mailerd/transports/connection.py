@@ -14,6 +14,7 @@ import smtplib
 import socket
 import ssl
 from contextlib import suppress
+from functools import lru_cache
 
 from mailerd.config import Smtp
 from mailerd.transports.replies import Reply
@@ -212,6 +213,7 @@ class Connection:
         return str(error)
 
 
+@lru_cache(maxsize=16)  # of a mail's four replies three are always the same
 def reply_of(code: int, text: bytes) -> Reply:
     """A reply as it stands on the wire, its lines in one."""
     words = " ".join(text.decode("utf-8", "replace").split())

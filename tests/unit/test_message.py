@@ -107,6 +107,30 @@ def test_pieces_of_any_length_make_one_body(end: str) -> None:
         assert max(map(len, made.content.partition(b"text/html")[2].split(b"\r\n"))) <= 76
 
 
+@pytest.mark.parametrize(
+    ("text", "remain"),
+    [
+        (".", 0),
+        (".css {}", 0),
+        (".é\n.x\n", 0),
+        (".é" + "x." * 60, 0),
+        ("x" * 74 + ".y", 0),
+        ("..é", 1),
+        ("." * 400, 6),
+    ],
+)
+def test_encoded_lines_hardly_begin_with_a_dot(text: str, remain: int) -> None:
+    """SMTP would double each, and the mail be copied for that; encoded, it reads back the same."""
+    html = "ordinary words " * 20 + "\n" + text + "é"
+    rendered = Rendered("Hi", "plain", html, pieces=("ordinary words " * 20 + "\n", text, "é"))
+
+    message = composer().compose("42", "user@example.org", rendered, 1_700_000_000.5)
+
+    assert b"quoted-printable" in message.content
+    assert message.content.count(b"\r\n.") == remain
+    assert body(parsed(message), "html") == expected(html)
+
+
 def test_the_headers_say_what_they_must() -> None:
     """From, To, Date, Message-ID and the marks of automatic mail stand in the mail, each once."""
     mail = parsed(compose("Grüße an alle"))
