@@ -102,6 +102,42 @@ def smtp_sink(tmp_path: Path) -> Iterator[tuple[int, Path]]:
     process.wait()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("tls", ["starttls", "implicit"])
+def test_pipelining_over_tls_loses_nobody_and_mails_nobody_twice(
+    daemons: Daemons, valkey: RedisServer, tmp_path: Path, project: Project, tls: str
+) -> None:
+    """
+    Refusals and cuts in the middle of what goes over one secured connection concern one recipient each.
+
+    The next envelope goes out with the final dot of the mail before it, as without TLS.
+    """
+    contacts = project.contacts(120)
+    rules = [
+        {"at": "rcpt", "match": "user20@", "do": "550 5.1.1 no such user"},
+        {"at": "rcpt", "match": "user30@", "do": "450 4.2.1 later", "times": 1},
+        {"at": "dot", "match": "user40@", "do": "452 4.3.1 full", "times": 1},
+        {"at": "dot", "match": "user50@", "do": "554 5.7.1 it looks like spam"},
+        {"at": "rcpt", "match": "user60@", "do": "hang_up", "times": 1},
+        {"at": "dot", "match": "user70@", "do": "hang_up", "times": 1},
+    ]
+    with Sink(tmp_path / "secured", tls) as sink:
+        sink.behave(rules=rules)
+        daemon = daemons(project.sections(valkey, sink, workers={"processes": 1, "connections": 1})).start()
+        daemon.post("/queue", job("tls", contacts))
+        batch = daemon.wait_for_batch("tls", 30, ["needs_attention"])
+        hand_overs = sink.hand_overs()
+
+        assert batch["counts"] == {"sent": 117, "failed": 2, "unknown": 1}
+        failed = {address("user20"), address("user50")}
+        assert sink.recipients() == Counter(set(map(address, contacts)) - failed)
+        (unknown,) = daemon.get("/batches/tls/recipients?state=unknown").json["recipients"]
+        assert unknown["contact_id"] == "user70"
+        assert len({one.port for one in hand_overs}) <= 5
+        assert sum(one.behind for one in hand_overs) >= 20
+        assert daemon.term() == 0
+
+
 def test_a_thousand_contacts_from_postgresql_to_postfix(
     daemons: Daemons,
     valkey: RedisServer,

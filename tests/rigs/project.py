@@ -69,7 +69,7 @@ class Project:
             "contacts": {"url": f"sqlite:///{self.database}"},
             "templates": {"path": str(self.folder / "templates")},
             "mail": {"transport": "smtp", "from": "News <news@sender.test>", "retry_delays": [1, 1, 1]},
-            "smtp": {"host": "127.0.0.1", "port": sink.port, "tls": "none"},
+            "smtp": sink.smtp,
         }
         for name, overlay in keys.items():
             sections.setdefault(name, {}).update(overlay)

@@ -51,13 +51,14 @@ class HandOver:
     """
     One DATA: whom for, from which port, when it began and was answered (monotonic seconds).
 
-    ``helo`` is the name that its client gave.
+    ``helo`` is the name that its client gave; ``behind``: its envelope came with the final dot before it.
     """
 
     recipient: str
     port: int
     begun: float
     helo: str = ""
+    behind: bool = False
     answered: float | None = None
     reply: str = ""
 
@@ -66,14 +67,19 @@ class Sink:
     """
     The server as a test sees it. Use as a context manager.
 
+    With ``tls`` (``starttls`` or ``implicit``) it takes nothing unsecured.
+
     ``behave(delay=0.05, rules=[{"at": "rcpt", "match": "user7@", "do": "450 later", "times": 3}])`` changes
     what it does from the next command on. ``delay`` passes after each final dot, at most ``envelope``
     before each answer to RCPT. ``at``: mail, rcpt, data (instead of 354), before_dot (hangs up),
     dot. ``do``: a reply, ``hang_up`` or ``hang``. At the dot only a 4xx or 5xx reply means not accepted.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, tls: str = "none") -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        self._tls = tls
+        if tls != "none":
+            _certify(folder)
         self._folder = folder
         self._truth = folder / "truth.jsonl"
         self._truth.touch()
@@ -100,6 +106,7 @@ class Sink:
             str(Path(__file__).with_name("sink_server.py")),
             str(self._folder),
             str(self.port),
+            self._tls,
         ]
         with (self._folder / "sink.log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -109,6 +116,12 @@ class Sink:
         line = self._process.stdout.readline()
         assert line, (self._folder / "sink.log").read_text()
         self.port = int(line)
+
+    @property
+    def smtp(self) -> dict[str, Any]:
+        """What ``[smtp]`` of its clients says."""
+        authority = {} if self._tls == "none" else {"ca_file": str(self._folder / "ca.pem")}
+        return {"host": "127.0.0.1", "port": self.port, "tls": self._tls, **authority}
 
     def stop(self) -> None:
         """End it at once; its connections are cut."""
@@ -162,7 +175,7 @@ class Sink:
         number = line["hand_over"]
         match line["event"]:
             case "begun":
-                begun = HandOver(line["recipient"], line["port"], line["time"], line["helo"])
+                begun = HandOver(*(line[fact] for fact in ("recipient", "port", "time", "helo", "behind")))
                 self._hand_overs[number] = self._open[number] = begun
             case "answered":
                 self._hand_overs[number].answered = line["time"]
@@ -172,3 +185,11 @@ class Sink:
                 content = line["content"].encode("latin-1")
                 mail = Mail(number, line["sender"], tuple(line["recipients"]), content, line["time"])
                 self._mails.append(mail)
+
+
+def _certify(folder: Path) -> None:
+    import trustme  # noqa: PLC0415 - only those who want TLS need it
+
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(folder / "server.pem")

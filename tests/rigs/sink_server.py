@@ -12,6 +12,7 @@ import itertools
 import json
 import random
 import re
+import ssl
 import sys
 import time
 from pathlib import Path
@@ -75,11 +76,23 @@ class Server(SMTP):
 
     line_length_limit = _LINE_LIMIT
 
-    def __init__(self, behaviour: Behaviour, truth: Truth) -> None:
-        super().__init__(Handler(behaviour, truth), hostname="sink.test", enable_SMTPUTF8=True)
+    def __init__(self, behaviour: Behaviour, truth: Truth, start_tls: ssl.SSLContext | None) -> None:
+        super().__init__(
+            Handler(behaviour, truth),
+            hostname="sink.test",
+            enable_SMTPUTF8=True,
+            tls_context=start_tls,
+            require_starttls=start_tls is not None,
+        )
+        self._behind = False
         self._behaviour = behaviour
         self._truth = truth
         self._current = 0
+
+    def data_received(self, data: bytes) -> None:
+        """Notes whether an envelope comes together with the final dot before it."""
+        self._behind = b"\r\n.\r\nMAIL FROM" in data
+        super().data_received(data)
 
     async def smtp_DATA(self, arg: str) -> None:  # noqa: N802 # aiosmtpd names its methods after the command
         envelope = self.envelope
@@ -87,7 +100,8 @@ class Server(SMTP):
         self._current = next(_HAND_OVERS)
         peer = self.session.peer if self.session else None
         helo = self.session.host_name if self.session else ""
-        facts = {"recipient": recipient, "port": peer[1] if peer else 0, "helo": helo}
+        port = peer[1] if peer else 0
+        facts = {"recipient": recipient, "port": port, "helo": helo, "behind": self._behind}
         self._truth.note("begun", self._current, **facts)
         wanted = self._behaviour.at("data", recipient)
         if wanted is not None:
@@ -181,7 +195,14 @@ async def serve(folder: Path) -> None:
     behaviour, truth = Behaviour(folder / "behaviour.json"), Truth(folder / "truth.jsonl")
     loop = asyncio.get_running_loop()
     port = int(sys.argv[2])
-    server = await loop.create_server(lambda: Server(behaviour, truth), "127.0.0.1", port, backlog=512)
+    tls = sys.argv[3]
+    context = None if tls == "none" else ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    if context is not None:
+        context.load_cert_chain(folder / "server.pem")
+    implicit, started = (context, None) if tls == "implicit" else (None, context)
+    server = await loop.create_server(
+        lambda: Server(behaviour, truth, started), "127.0.0.1", port, backlog=512, ssl=implicit
+    )
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
     over = asyncio.Event()
