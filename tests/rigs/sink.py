@@ -58,9 +58,9 @@ class HandOver:
     port: int
     begun: float
     helo: str = ""
-    behind: bool = False
     answered: float | None = None
     reply: str = ""
+    behind: bool = False
 
 
 class Sink:
@@ -175,7 +175,8 @@ class Sink:
         number = line["hand_over"]
         match line["event"]:
             case "begun":
-                begun = HandOver(*(line[fact] for fact in ("recipient", "port", "time", "helo", "behind")))
+                begun = HandOver(line["recipient"], line["port"], line["time"], line["helo"])
+                begun.behind = line["behind"]
                 self._hand_overs[number] = self._open[number] = begun
             case "answered":
                 self._hand_overs[number].answered = line["time"]
