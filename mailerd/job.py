@@ -76,6 +76,10 @@ class EmailJob:
         """The variables in one canonical form, so that equal ones compare equal."""
         return _as_sorted_json(self.variables) if self.variables else "{}"
 
+    def expires_ms(self) -> str:
+        """When it expires as scripts take it: milliseconds since 1970, or nothing."""
+        return "" if self.expires_at is None else str(int(self.expires_at.timestamp() * 1000))
+
     def digest(self) -> str:
         """SHA-256 of the content: template, variables and the distinct contacts in any order."""
         contacts = sorted(set(self.contact_ids))

@@ -20,6 +20,7 @@ import redis
 from mailerd.config import Config
 from mailerd.errors import LeaseLost
 from mailerd.queue.connection import Patience, connect, translated
+from mailerd.queue.discards import DISCARDED, Discard, Discards
 from mailerd.queue.keys import Keys
 from mailerd.queue.lease import Lease
 from mailerd.queue.payloads import OURS, Slice, job_id
@@ -41,6 +42,7 @@ class Claim:
     jid: str
     incarnation: str
     era: str = ""  # the life of Redis that it was taken from
+    again: bool = False  # it had been in hand before that
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,46 +182,58 @@ class Claims:
         self._lease = lease
         self._patience = patience
         self._done: list[Claim] = []
+        self._discards = Discards()
 
     def done(self, claim: Claim) -> None:
         """The job is done: it is acked with the next take, or by ``settle``."""
         self._done.append(claim)
 
-    def settle(self) -> None:
-        """Ack now what is done."""
-        if self._done:
-            self.ack_and_take(0)
+    def discard(self, discard: Discard) -> bool:
+        """Discard those jobs with the next take; what cannot be is in hand ``again``. False: too many."""
+        return self._discards.add(discard)
+
+    def settle(self) -> list[Claim]:
+        """Ack and discard now; the jobs that are left in hand, where there was anything to do."""
+        return self.ack_and_take(0)
 
     def ack_and_take(self, most: int) -> list[Claim]:
         """
-        Ack what is done, and take at most so many short jobs, the oldest first.
+        Ack what is done, discard what is to be, and take at most so many short jobs, the oldest first.
 
         Jobs in hand that are neither done nor given back are returned instead, whatever ``most`` is. None are
         returned where nothing is to be acked and one is to be taken: that is ``Taker``'s.
         """
-        if not self._done and most <= 1:
+        if not self._done and not self._discards and most <= 1:
             return []  # the take that blocks does that
         while True:
             for claim in [each for each in self._done if each.era != self._era()]:
                 self.give_back(claim)
                 self._done.remove(claim)
             era = self._era()
-            taken = self._patience.call(lambda: self._ack_and_take(most, era))  # noqa: B023 - called at once
-            if taken is not None:
-                self._done.clear()
-                return [Claim(raw, job_id(raw), self._lease.incarnation, era) for raw in taken]
+            self._discards.keep(era)
+            answer = self._patience.call(lambda: self._ack_and_take(most, era))  # noqa: B023 - called at once
+            if answer is not None:
+                break
+        again = answer[0] == b"found"
+        raws = self._discards.hear(answer[1:])
+        self._done.clear()
+        return [Claim(raw, job_id(raw), self._lease.incarnation, era, again) for raw in raws]
 
     def _ack_and_take(self, most: int, era: str) -> list[bytes] | None:
         # Asked at each try, as in ``_end``.
         if self._era() != era:
             return None
-        name = self._lease.incarnation
-        lists = [self._keys.lease(name), self._keys.hand(name), self._keys.queue]
+        name, keys = self._lease.incarnation, self._keys
+        lists = [keys.lease(name), keys.hand(name), keys.queue, keys.workers, keys.jobs]
         arguments: list[Argument] = [self._lease.milliseconds, most, SHORT, OURS]
-        arguments += [value for claim in self._done for value in (claim.raw, claim.jid)]
-        answer: list[bytes] = run(
-            self._client, "ack_and_take", [*lists, self._keys.workers, self._keys.jobs], arguments
-        )
+        done: list[Argument] = [value for claim in self._done for value in (claim.raw, claim.jid)]
+        script = "ack_and_take"
+        if self._discards:
+            script = "discard"
+            lists += self._discards.keys(keys)
+            arguments += [DISCARDED.reason, len(self._done)]
+            done += self._discards.arguments()
+        answer: list[bytes] = run(self._client, script, lists, [*arguments, *done])
         if answer[0] == b"lost":
             raise LeaseLost
         return answer[1:]

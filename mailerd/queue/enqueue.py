@@ -114,7 +114,6 @@ def content_of(job: EmailJob) -> list[Argument]:
     """What scripts take of a job: raw, jid, digest, recipients, template, variables, buckets, expires."""
     raw = job.to_json()
     recipients = len(job.distinct())
-    expires = "" if job.expires_at is None else int(job.expires_at.timestamp() * 1000)
     facts: list[Argument] = [
         raw,
         job_id(raw),
@@ -123,7 +122,7 @@ def content_of(job: EmailJob) -> list[Argument]:
         job.template_id,
         job.variables_json(),
     ]
-    return [*facts, buckets_for(recipients), expires]
+    return [*facts, buckets_for(recipients), job.expires_ms()]
 
 
 class EmailQueue:

@@ -84,12 +84,11 @@ class Ledger:
         The ``further`` jobs are opened with it, up to the first that a worker has died with. Raises
         ``LeaseLost``.
         """
-        expires = "" if job.expires_at is None else str(int(job.expires_at.timestamp() * 1000))
         new: list[Argument] = [
             job.template_id,
             job.variables_json(),
             buckets_for(recipients),
-            expires,
+            job.expires_ms(),
             *further,
         ]
         return self._open(job.client_id, job.batch_id, jid, new)

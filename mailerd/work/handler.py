@@ -23,16 +23,15 @@ from mailerd.job import EmailJob
 from mailerd.outcome import Kind, Outcome
 from mailerd.queue.answers import Booking, Halt, OpenBatch, Opening
 from mailerd.queue.claims import Claim, Claims, Line
+from mailerd.queue.discards import DISCARDED, Discard
 from mailerd.queue.keys import Batch, in_bucket_order
 from mailerd.queue.ledger import ROWS_IN_A_SCRIPT, Ledger
 from mailerd.queue.limits import Table, Wait
 from mailerd.queue.payloads import Slice, Ticket, job_id, parse, slice_of
-from mailerd.work.held import Held, Together, claims_of, together
+from mailerd.work.held import Held, Payload, Together, claims_of, everybody, together
 from mailerd.work.letters import Letters
 
 log = logging.getLogger(__name__)
-
-DISCARDED = Outcome(Kind.DISCARDED, 'mail.transport is "none": the job was logged and nothing sent')
 
 CANCELLED = Outcome(Kind.WITHHELD, "its batch was cancelled")
 
@@ -74,7 +73,8 @@ class Handler:
         """
         claim, payload = held[0].claim, held[0].payload
         if isinstance(payload, EmailJob):
-            return self._jobs(payload, together(held, payload, self._slice), held)
+            taken = together(held, payload, self._slice)
+            return None if self._discards(payload, taken) else self._jobs(payload, taken, held)
         held.popleft()
         if isinstance(payload, JobRejected):
             return self._bury((claim,), payload.reason)
@@ -82,10 +82,23 @@ class Handler:
             return self._ticket(claim, payload)
         return self._worked_slice(claim, payload)
 
+    def _discards(self, job: EmailJob, taken: list[Held]) -> bool:
+        """Where nothing is handed over, the next take does all that there is to do, if all is plain."""
+        if self._delivery is not None or taken[0].claim.again:
+            return False
+        contacts = everybody(taken)
+
+        def done(waited: float | None) -> None:
+            for each in taken:
+                self._note_begun(each.payload, waited if each is taken[0] else None)
+            self._tally.outcome(DISCARDED.kind, len(contacts))
+
+        jobs = [(each.claim.raw, each.claim.jid, len(each.contacts)) for each in taken]
+        return self._claims.discard(Discard(job, taken[0].claim.era, jobs, contacts, done))
+
     def _jobs(self, job: EmailJob, taken: list[Held], held: deque[Held]) -> Pass | None:
         claim, contacts = taken[0].claim, taken[0].contacts
-        further = [each.claim.jid for each in taken[1:]]
-        opened = self._ledger.open_job(job, claim.jid, len(contacts), further)
+        opened = self._ledger.open_job(job, claim.jid, len(contacts), [each.claim.jid for each in taken[1:]])
         if isinstance(opened, Opening):
             ended = "its batch ended long ago and was deleted; a new batch_id is needed"
             return self._bury(claims_of(taken), ended)
@@ -101,14 +114,13 @@ class Handler:
         if len(contacts) > self._slice:
             return self._cut(claim, job, opened)
         self._admit(taken, opened)
-        everybody = dict.fromkeys(contact for each in taken for contact in each.contacts)
-        return self._deliver(claims, opened, slice_of(job.client_id, job.batch_id, everybody))
+        return self._deliver(claims, opened, slice_of(job.client_id, job.batch_id, everybody(taken)))
 
     def _admit(self, taken: list[Held], opened: OpenBatch) -> None:
         jobs = {each.claim.jid: each.contacts for each in taken}
         for each, first in zip(taken, self._ledger.admit_whole(opened.batch, jobs), strict=True):
-            if first and isinstance(each.payload, EmailJob):
-                self._note_begun(each.payload, opened if each is taken[0] else None)
+            if first:
+                self._note_begun(each.payload, opened.waited if each is taken[0] else None)
 
     def _cut(self, claim: Claim, job: EmailJob, opened: OpenBatch) -> Pass | None:
         """Admit a long job piece by piece; its slices go round as a ticket with everybody else's jobs."""
@@ -127,7 +139,7 @@ class Handler:
             )
             added += new
             if first:
-                self._note_begun(job, opened)
+                self._note_begun(job, opened.waited)
         if reason:
             return self._give_up((claim,), opened.batch, contacts, reason)
         if not added and len(contacts) <= ROWS_IN_A_SCRIPT:
@@ -255,10 +267,11 @@ class Handler:
             booked = self._ledger.mark(batch, jid, [Booking(contact, outcome) for contact in piece])
             self._tally.outcome(outcome.kind, booked)
 
-    def _note_begun(self, job: EmailJob, opened: OpenBatch | None) -> None:
-        log_received(job)
-        if opened and opened.waited is not None:
-            self._tally.picked_up(opened.waited)
+    def _note_begun(self, job: Payload, waited: float | None = None) -> None:
+        if isinstance(job, EmailJob):
+            log_received(job)
+        if waited is not None:
+            self._tally.picked_up(waited)
 
     def _park(self, claims: Together, batch: Batch) -> Pass | None:
         for claim in claims:

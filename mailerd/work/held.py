@@ -16,6 +16,7 @@ from mailerd.job import EmailJob
 from mailerd.queue.claims import Claim
 from mailerd.queue.payloads import Slice, Ticket, parse
 
+Payload = EmailJob | Ticket | Slice | JobRejected
 # The claims of jobs that are worked off together, the oldest first.
 Together = tuple[Claim, ...]
 
@@ -25,7 +26,7 @@ class Held:
     """A job in hand and what it says; ``contacts`` are a producer's job's recipients, each once."""
 
     claim: Claim
-    payload: EmailJob | Ticket | Slice | JobRejected
+    payload: Payload
     contacts: tuple[str, ...] = ()
 
     @classmethod
@@ -40,7 +41,14 @@ class Held:
     def goes_with(self, first: EmailJob) -> bool:
         """Whether it says the same of the same batch."""
         mine = self.payload
-        return isinstance(mine, EmailJob) and _of_batch(mine) == _of_batch(first)
+        return (
+            isinstance(mine, EmailJob)
+            and mine.batch_id == first.batch_id
+            and mine.client_id == first.client_id
+            and mine.template_id == first.template_id
+            and (mine.variables or {}) == (first.variables or {})
+            and mine.expires_at == first.expires_at
+        )
 
 
 def together(held: deque[Held], first: EmailJob, most: int) -> list[Held]:
@@ -50,11 +58,12 @@ def together(held: deque[Held], first: EmailJob, most: int) -> list[Held]:
     The same bytes twice are two jobs, each worked off for itself.
     """
     taken = [held.popleft()]
-    recipients = len(taken[0].contacts)
+    recipients, jids = len(taken[0].contacts), {taken[0].claim.jid}
     while held and held[0].goes_with(first) and recipients + len(held[0].contacts) <= most:
-        if any(held[0].claim.jid == other.claim.jid for other in taken):
+        if held[0].claim.jid in jids:
             break
         recipients += len(held[0].contacts)
+        jids.add(held[0].claim.jid)
         taken.append(held.popleft())
     return taken
 
@@ -64,5 +73,6 @@ def claims_of(taken: Sequence[Held]) -> Together:
     return tuple(each.claim for each in taken)
 
 
-def _of_batch(job: EmailJob) -> tuple[object, ...]:
-    return job.client_id, job.batch_id, job.template_id, job.variables or {}, job.expires_at
+def everybody(taken: Sequence[Held]) -> dict[str, None]:
+    """The recipients of these jobs, each once."""
+    return dict.fromkeys(contact for each in taken for contact in each.contacts)

@@ -36,7 +36,7 @@ from mailerd.queue.ledger import Ledger
 from mailerd.queue.limiter import Limiter
 from mailerd.queue.upkeep import Blame, Upkeep
 from mailerd.work.failover import Failover
-from mailerd.work.handful import TOO_LONG, Handful
+from mailerd.work.handful import Handful
 from mailerd.work.handler import Handler
 from mailerd.work.held import Held
 from mailerd.work.keeper import Keeper
@@ -132,7 +132,9 @@ class Worker:
             if self._stop:  # raised before the keeper could know that there is a take to end
                 return ()
             most = 0 if self._config.queue.fetch == "brpop" else self._handful.most
-            if claims := self._claims.ack_and_take(most):
+            claims = self._claims.ack_and_take(most)
+            self._handful.is_over(self._clock.monotonic())
+            if claims:
                 return claims
             claim = self._patience.call(lambda: self._taker.take(self._lease))
             return () if claim is None else (claim,)
@@ -140,7 +142,8 @@ class Worker:
             self._keeper.taking(False)
 
     def _work_off_held(self) -> None:
-        began, taken = self._clock.monotonic(), len(self._held)
+        taken = len(self._held)
+        self._handful.begins(self._clock.monotonic())
         while self._held and not self._stop:
             self._enter(SlotState.SENDING, self._longest_step)
             before, large = len(self._held), len(self._held[0].claim.raw) > LARGE_JOB
@@ -157,18 +160,18 @@ class Worker:
                 self._wait_for_the_route(blocked)
                 return
             self._route.worked()
-            if self._clock.monotonic() - began > TOO_LONG:
+            if self._handful.takes_too_long(self._clock.monotonic()):
                 break
-        if taken > len(self._held):
-            self._handful.took(taken - len(self._held), self._clock.monotonic() - began)
+        self._handful.worked_off = taken - len(self._held)
         if self._held:
             self._let_go()
 
     def _let_go(self) -> None:
         """Ack what is done, give back what was not begun: the oldest last, so that it comes first again."""
-        self._claims.settle()
-        while self._held:
-            self._claims.give_back(self._held.pop().claim)
+        in_hand = self._claims.settle() or [each.claim for each in self._held]
+        for claim in reversed(in_hand):
+            self._claims.give_back(claim)
+        self._held.clear()
 
     def _wait_for_the_route(self, ended: Pass) -> None:
         limited = ended.end is End.LIMITED  # nothing is out of order then

@@ -102,6 +102,42 @@ def play_until_cancelled(valkey: RedisServer, folder: Path, seed: int, patch: py
             )
 
 
+def play_discarding(valkey: RedisServer, folder: Path, seed: int, turns: int) -> None:
+    """Nothing is handed over: jobs of several batches in one hand, some of whose recipients are known."""
+    with valkey.client() as client:
+        bench = LedgerBench(client, valkey.url, max_deaths=1000)
+        batches = {"b1": 45, "b2": 40, "b3": 90}
+
+        def check() -> None:
+            for batch in batches:
+                bench.assert_conserved(batch)
+
+        stage = Stage(bench, folder, seed, check, transport="none")
+        bench.enqueuer().enqueue(job(contacts(5), "b1"), "request")
+        bench.enqueuer().enqueue(job(contacts(80), "b3"), "request")
+        every = turns // 40
+        pushed = {each * every: job(contacts(3, each), f"b{1 + each % 2}").to_json() for each in range(38)}
+        # Some come twice, and several lie side by side.
+        pushed |= {turn + 1: raw for turn, raw in pushed.items() if turn % (3 * every) == 0}
+        pushed |= {turn + 2: job(contacts(3, turn // every), "b1").to_json() for turn in list(pushed)}
+        stage.play(turns, pushed | {turns // 2: job(contacts(20, 70), "b3").to_json()})
+        stage.work_off()
+        stage.close()
+
+        assert bench.leftovers() == {}
+        assert bench.states("b3") == dict.fromkeys(contacts(90), "discarded")
+        for batch in ("b1", "b2"):
+            assert set(bench.states(batch).values()) == {"discarded"}
+            assert int(bench.record(batch)["recipients"]) == len(bench.states(batch))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2))
+def test_whoever_is_discarded_is_counted_once(valkey: RedisServer, tmp_path: Path, seed: int) -> None:
+    """After every command the sums hold, and in the end everybody is discarded and no job is left."""
+    play_discarding(valkey, tmp_path, seed, 300)
+
+
 @pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 7))])
 def test_a_cancelled_batch_ends_and_sends_nothing_more(
     valkey: RedisServer, tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch

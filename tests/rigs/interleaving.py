@@ -195,10 +195,11 @@ class SteppedWorker:
             held = deque(Held.of(claim, 2**20) for claim in self._take())
             while held and not self.stop:
                 self._handler.work_off(held)
+            in_hand = [each.claim for each in held]
             if self.stop:
-                self._claims.settle()
-            while held:
-                self._claims.give_back(held.pop().claim)
+                in_hand = self._claims.settle() or in_hand
+            for claim in reversed(in_hand):
+                self._claims.give_back(claim)
         except LeaseLost:
             lost = self._lease.incarnation
             upkeep = Upkeep(self.client, self._stage.bench.keys, self._stage.config, SystemClock())  # type: ignore[arg-type] # gated
@@ -213,11 +214,13 @@ class SteppedWorker:
         self._slot.incarnation = self._lease.incarnation
         claims = self._claims = Claims(client, keys, self._lease, patience)  # type: ignore[arg-type] # a gated one
         ledger = Ledger(client, keys, self._lease.incarnation, config.queue.lease, patience)  # type: ignore[arg-type] # gated
-        session = Threads([PostConversation(stage.post, lambda: self.turns)])
-        stops = (self.stop, self.hurry)
-        limiter = Limiter(client, keys, self._lease, config.limits, Outside(), patience, clock)  # type: ignore[arg-type] # gated
-        way = Way(session, 1, limiter)
-        delivery = Delivery(ledger, self._lease, self._slot, stage.post, way, stops, clock)
+        delivery = None
+        if config.mail.transport != "none":
+            session = Threads([PostConversation(stage.post, lambda: self.turns)])
+            stops = (self.stop, self.hurry)
+            limiter = Limiter(client, keys, self._lease, config.limits, Outside(), patience, clock)  # type: ignore[arg-type] # gated
+            way = Way(session, 1, limiter)
+            delivery = Delivery(ledger, self._lease, self._slot, stage.post, way, stops, clock)
         self._handler = Handler(
             config, claims, ledger, delivery, stage.letters, self.stop, lambda: None, self._slot.tally
         )
@@ -293,10 +296,18 @@ class Stage:
     Three workers and a janitor over one queue; ``check`` is called after every turn.
 
     ``deadly``: a job over which one worker dies without progress has killed too many, and reaping buries it.
+    ``transport`` is outbox, or none: nothing is handed over.
     """
 
     def __init__(
-        self, bench: LedgerBench, folder: Path, seed: int, check: Callable[[], None], *, deadly: bool = False
+        self,
+        bench: LedgerBench,
+        folder: Path,
+        seed: int,
+        check: Callable[[], None],
+        *,
+        deadly: bool = False,
+        transport: str = "outbox",
     ) -> None:
         template = folder / "templates" / "welcome"
         template.mkdir(parents=True)
@@ -305,7 +316,7 @@ class Stage:
         sections = {
             "daemon": {"state_dir": folder / "state"},
             "templates": {"path": folder / "templates"},
-            "mail": {"transport": "outbox", "from": "news@example.com", "retry_delays": [0.001]},
+            "mail": {"transport": transport, "from": "news@example.com", "retry_delays": [0.001]},
         }
         made = Config.model_validate(sections)
         self.config = made.model_copy(update={"queue": bench.config.queue, "redis": bench.config.redis})

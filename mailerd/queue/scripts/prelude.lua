@@ -127,6 +127,24 @@ local function forget_job(jobs, jid)
   redis.call('HDEL', jobs, jid .. ':cursor', jid .. ':deaths', jid .. ':returned', jid .. ':opened')
 end
 
+-- Takes jobs into an own list that is empty, the oldest first, and appends them to the answer: one, or several short
+-- ones, at most one worker's share of the queue.
+local function take_short(answer, own, queue, workers, most, longest, ours)
+  if most == 0 then return end
+  local share = math.floor(redis.call('LLEN', queue) / math.max(1, redis.call('HLEN', workers)))
+  for n = 1, math.max(1, math.min(most, share)) do
+    local raw = redis.call('LMOVE', queue, own, 'RIGHT', 'LEFT')
+    if not raw then return end
+    local short = #raw <= longest and string.sub(raw, 1, #ours) ~= ours
+    if n > 1 and not short then
+      redis.call('LMOVE', own, queue, 'LEFT', 'RIGHT')
+      return
+    end
+    answer[#answer + 1] = raw
+    if not short then return end
+  end
+end
+
 -- Remembers whose the batch of that id is; several clients may each have one.
 local function note_client(clients, batch_id, client)
   if redis.call('HSETNX', clients, batch_id, client) == 0 then

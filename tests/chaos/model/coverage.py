@@ -39,6 +39,7 @@ NOT_MODELLED = {
     "alert": "touches what the log says, and no mail (test_alerts)",
     "alert_over": "the same",
     "call_up": "moves slices from a line to the queue, one list to the other",
+    "discard": "nothing is handed over, and all is one step (test_discards, test_interleavings)",
     "enqueue": "its repeat is known by the request's token, whatever came in between (test_enqueue)",
     "enqueue_all": "the same for several batches (test_bulk_and_pages)",
     "figures": "reads",
