@@ -211,6 +211,20 @@ def test_a_repeat_after_a_lost_answer_does_and_takes_nothing_more(bench: LedgerB
     bench.assert_conserved()
 
 
+def test_jobs_of_which_one_is_not_in_hand_are_left(bench: LedgerBench) -> None:
+    """Whatever took it there: the hand is not emptied of more than was discarded, and what is done is acked."""
+    worker, told = bench.hands(), Told()
+    bench.push(*JOBS)
+    claims = take(worker)
+    bench.client.lrem(bench.keys.hand(worker.incarnation), 1, BYTES[1])
+    bench.client.hset(bench.keys.jobs, f"{claims[3].jid}:cursor", 2)
+    worker.claims.discard(told.discard(*JOBS[:2]))
+    worker.claims.done(claims[3])
+
+    assert [claim.raw for claim in take(worker)] == [BYTES[0], BYTES[2]]
+    assert bench.record() == bench.client.hgetall(bench.keys.jobs) == {}
+
+
 def test_the_same_bytes_twice_are_two_jobs(bench: LedgerBench) -> None:
     """The first is discarded; the second, which brings nobody, is in hand again."""
     worker, told = bench.hands(), Told()

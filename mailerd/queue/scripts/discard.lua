@@ -20,7 +20,7 @@ end
 
 local now, answer = now_ms(), {'ok', 'found'}
 local hand, in_hand, acked = redis.call('LRANGE', KEYS[2], 0, -1), {}, {}
-for _, raw in ipairs(hand) do in_hand[raw] = (in_hand[raw] or 0) + 1 end
+for _, raw in ipairs(hand) do in_hand[raw] = true end
 local nothing_is_noted = redis.call('EXISTS', jobs) == 0
 local FACTS = {'created', 'template', 'variables', 'buckets', 'promise', 'promised', 'queued', 'sending', 'deferred',
   'recipients', 'discarded', 'halt', 'unknown', 'waiting_for', 'why:' .. reason}
@@ -38,7 +38,7 @@ end
 local function count_in_hand(group)
   local found = 0
   for i = group.first, group.rows - 1, 3 do
-    if (in_hand[ARGV[i]] or 0) > 0 then found = found + 1 end
+    if in_hand[ARGV[i]] then found = found + 1 end
   end
   return found
 end
@@ -125,10 +125,7 @@ local function discard(group)
   total.recipients = total.recipients + group.brings - promised
   total.queued = total.queued - promised
   total.discarded = total.discarded + group.brings
-  for i = group.first, group.rows - 1, 3 do
-    in_hand[ARGV[i]] = in_hand[ARGV[i]] - 1
-    acked[#acked + 1] = ARGV[i]
-  end
+  for i = group.first, group.rows - 1, 3 do acked[#acked + 1] = ARGV[i] end
   return of_promise and tostring(now - known.created) or 'done'
 end
 
