@@ -212,7 +212,7 @@ def test_a_repeat_after_a_lost_answer_does_and_takes_nothing_more(bench: LedgerB
 
 
 def test_jobs_of_which_one_is_not_in_hand_are_left(bench: LedgerBench) -> None:
-    """Whatever took it there: the hand is not emptied of more than was discarded, and what is done is acked."""
+    """Whatever took it away: no more is taken from the hand than was discarded, and what is done is acked."""
     worker, told = bench.hands(), Told()
     bench.push(*JOBS)
     claims = take(worker)
