@@ -83,7 +83,7 @@ class Upkeep:
         if not names:
             return 0
         keys = [self._keys.queue, self._keys.lines, *map(self._keys.limit, names)]
-        told: list[Argument] = []
+        told: list[Argument] = [self._keys.lease_prefix]
         for limit in map(self._limits.of, names):
             told += [limit.name, str(limit.per_second), limit.per_day]
         called: int = run(self._client, "call_up", keys, told)

@@ -108,6 +108,23 @@ def test_who_is_called_up_in_vain_stands_in_front_again(limited: Limited) -> Non
     assert in_line(office) == [["c2", "c3"], ["c4", "c5"], ["c6", "c7"]]
 
 
+def test_the_permits_of_the_dead_hold_no_line_up(limited: Limited) -> None:
+    """Also where all who would ask for a permit stand in line themselves."""
+    office = limited(clients=[{"client_id": "shop", "per_second": 2}])
+    bench, man, dead = office.bench, office.hire(), office.hire()
+    upkeep = Upkeep(bench.client, bench.keys, office.config, bench.clock)
+    assert dead.handler._delivery is not None
+    dead.handler._delivery._limiter.take("shop", ["a@b.test"] * 2)
+    bench.push(job(contacts(2)))
+    man.works()
+    assert office.post.got == []
+    dead.hands.die()
+    wait_until(upkeep.call_up, 5)
+    man.works()
+
+    assert sorted(office.post.got) == ["c0", "c1"]
+
+
 def test_a_limit_that_is_taken_away_leaves_nobody_in_line(limited: Limited) -> None:
     """Whoever stood in line for what the configuration no longer limits comes back to the queue."""
     office = limited(clients=[{"client_id": "shop", "per_second": 2}])

@@ -1,6 +1,6 @@
 -- Calls up whoever stands in line for a limit and can soon go: to the head of the queue, at the limit's rate.
 -- KEYS 1 queue  2 the limits with a line  3… the limits' hashes; beside each ':line'
--- ARGV triples of name, rate and mails in a day, one for each limit; 0 and 0 for one that limits nothing any more
+-- ARGV 1 prefix of lease keys  2… triples of name, rate and mails in a day, one for each limit; 0 and 0 for one that limits nothing any more
 -- Returns how many pieces.
 local SOON, MOST = 300, 100
 local now, called = now_ms(), 0
@@ -10,6 +10,7 @@ local function free_soon(limit)
   if limit.paused > now + SOON then return 0 end
   if limit.day > 0 then free = math.min(free, limit.day - used_today(limit)) end
   if limit.rate == 0 then return free end
+  free_the_dead(limit, ARGV[1])  -- whoever stands in line asks for no permit, and may be the last who would
   local _, held = in_hand(limit)
   local resting = redis.call('ZCOUNT', limit.key .. ':rest', '(' .. (now + SOON), '+inf')
   free = math.min(free, limit.permits - held - resting)
@@ -18,7 +19,7 @@ local function free_soon(limit)
 end
 
 for i = 3, #KEYS do
-  local line, told = KEYS[i] .. ':line', 3 * (i - 3)
+  local line, told = KEYS[i] .. ':line', 3 * (i - 3) + 1
   local limit = read_limit(KEYS[i], tonumber(ARGV[told + 2]), tonumber(ARGV[told + 3]), now)
   local free, sum = free_soon(limit), 0
   while free - sum >= 1 do

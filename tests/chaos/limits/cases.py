@@ -1,0 +1,106 @@
+"""The small worlds of limits, and the faults that are planted in the scripts: pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from chaos.limits.moves import Case
+from chaos.limits.world import SLOT
+
+CASES = (
+    Case("one permit", rate=1, ticks=2, steps=(400,), faults=("die", "stall", "lose")),
+    Case("two permits", rate=2, sizes=(2,), ticks=2, faults=("die",)),
+    Case("a fraction", rate=0.7, ticks=2, steps=(500,), faults=("die", "lose")),
+    Case("throttled", rate=2, sizes=(2,), ticks=2, faults=("throttle",)),
+    Case("a day", day=1, ticks=2, steps=(95 * SLOT, SLOT - 1, SLOT), faults=("lose",)),
+    Case("a line", rate=1, ticks=2, faults=("die",), pieces=2),
+    Case("a longer line", rate=1, ticks=2, faults=(), pieces=3),
+)
+
+
+def larger(case: Case, ticks: int) -> Case:
+    """The same for so many more steps of time."""
+    return replace(case, ticks=case.ticks + ticks)
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A fault in a script, the case that shows it, and words of the breach."""
+
+    fault: str
+    case: Case
+    edits: Mapping[str, str]
+    finds: str
+
+
+ONE, TWO, FRACTION, THROTTLED, DAY, LINE, _ = CASES
+PLANTED = (
+    Planted(
+        "a permit rests a few milliseconds too short",
+        ONE,
+        {"limit.now + 1 - math.floor(age)": "limit.now - 3 - math.floor(age)"},
+        "mails within",
+    ),
+    Planted(
+        "an answer's age counts twice",
+        ONE,
+        {"- math.floor(age)": "- 2 * math.floor(age)"},
+        "mails within",
+    ),
+    Planted(
+        "a fraction rests a second",
+        FRACTION,
+        {"math.ceil(1000 * math.ceil(rate) / rate)": "1000"},
+        "mails within",
+    ),
+    Planted(
+        "the dead's permits do not rest",
+        TWO,
+        {
+            "limit.key .. ':hand', inc)\n      rest(limit, n, 0)": "limit.key .. ':hand', inc)",
+        },
+        "mails within",
+    ),
+    Planted(
+        "the dead's permits stay in hand",
+        ONE,
+        {"if redis.call('EXISTS', lease_prefix .. inc) == 0 then": "if false then"},
+        "never come back",
+    ),
+    Planted(
+        "those in hand are free",
+        ONE,
+        {"redis.call('ZCARD', limit.key .. ':rest') + held": "redis.call('ZCARD', limit.key .. ':rest')"},
+        "are in use",
+    ),
+    Planted(
+        "throttling is not heard",
+        THROTTLED,
+        {
+            "local permits = limit.permits - in_use": "local permits = math.ceil(limit.base) - in_use",
+        },
+        "permits are in use",
+    ),
+    Planted(
+        "a mail of the day is forgotten a quarter of an hour early",
+        DAY,
+        {"if tonumber(all[i]) < slot - SLOTS then": "if tonumber(all[i]) <= slot - SLOTS then"},
+        "mails within",
+    ),
+    Planted(
+        "a lost call's mails count for no day",
+        DAY,
+        {"count_today(limit, limit.taken)": "if call ~= '2' then count_today(limit, limit.taken) end"},
+        "mails within",
+    ),
+    Planted(
+        "new ones pass the line",
+        LINE,
+        {"if not asked.called and redis.call": "if false and redis.call"},
+        "passes",
+    ),
+    Planted(
+        "nobody is called up", LINE, {"while free - sum >= 1 do": "while free - sum >= 2 do"}, "still wait"
+    ),
+)
