@@ -13,7 +13,7 @@ CASES = (
     Case("two permits", rate=2, sizes=(2,), ticks=2, faults=("die",)),
     Case("a fraction", rate=0.7, ticks=2, steps=(500,), faults=("die", "lose")),
     Case("throttled", rate=2, sizes=(2,), ticks=2, faults=("throttle",)),
-    Case("a day", day=1, ticks=2, steps=(95 * SLOT, SLOT - 1, SLOT), faults=("lose",)),
+    Case("a day", day=1, ticks=3, steps=(95 * SLOT, SLOT - 1), faults=("lose",)),
     Case("a line", rate=1, ticks=2, faults=("die",), pieces=2),
     Case("a longer line", rate=1, ticks=2, faults=(), pieces=3),
 )
