@@ -61,22 +61,22 @@ class Costs:
         a_connection = DAY / (2 * ROUND_TRIP)
         workers = [4 * a_connection, min(50 * a_connection, DAY / self.worker), DAY / self.worker]
         rows = [
-            ("what", "holds", "by"),
+            ("what", "how much", "by"),
             ("---", "---", "---"),
-            ("a connection to a server 50 ms away", _day(a_connection), "a day ÷ (2 round trips)"),
+            ("a connection to a server 50 ms away", _mails(a_connection), "a day ÷ (2 round trips)"),
             (
                 f"a worker with 4 connections · 50 · {2 * ROUND_TRIP / self.worker:.0f}, all that it can use",
-                " · ".join(map(_day, workers)),
+                _mails(*workers),
                 f"connections, at most a day ÷ {1e6 * self.worker:.0f} µs of CPU a mail",
             ),
             (
                 "a core of a host",
-                _day(SHARE * DAY / (self.worker + self.main)),
+                _mails(SHARE * DAY / (self.worker + self.main)),
                 f"70 % of it ÷ {1e6 * (self.worker + self.main):.0f} µs of workers and main a mail",
             ),
             (
                 "a Redis, for all hosts",
-                _day(SHARE * DAY / self.redis),
+                _mails(SHARE * DAY / self.redis),
                 f"70 % of its core ÷ {1e6 * self.redis:.0f} µs a recipient ({self.commands:.2f} commands)",
             ),
             (
@@ -93,8 +93,8 @@ class Costs:
         return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def _day(mails: float) -> str:
-    return f"{float(f'{mails / 1e6:.2g}'):,g} M a day"
+def _mails(*each: float) -> str:
+    return " · ".join(f"{float(f'{mails / 1e6:.2g}'):,g}" for mails in each) + " M mails a day"
 
 
 def _gb(each: float) -> str:

@@ -223,7 +223,7 @@ def _busy(asked: Asked, redis: RedisServer, folder: Path, report: Report) -> Non
             compared = Comparison("POST /queue beside workers").play(contestants, asked.rounds)
     report.comparisons.append(compared)
     value = compared.ratio("p99_ms", "workers busy", "workers idle")
-    report.aims.append(Aim("13", "p99 while workers are busy, times idle", value, 1.5, most=True))
+    report.aims.append(Aim("13", "POST p99 while workers are busy, times idle", value, 1.5, most=True))
 
 
 @contextmanager

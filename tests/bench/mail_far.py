@@ -132,7 +132,7 @@ def _rate(compared: Comparison, report: Report) -> None:
     report.facts |= {f"mails a second that {what} allow": value for what, value in allowed.items()}
     rules = min(allowed, key=lambda what: allowed[what])
     value = compared.median(OURS, "per_second") / allowed[rules]
-    report.aims.append(Aim("8", f"mails a second, of what {rules} allow", value, 0.8))
+    report.aims.append(Aim("8", f"mails a second, of the bound that rules ({rules})", value, 0.8))
 
 
 def _kills(compared: Comparison, report: Report) -> None:

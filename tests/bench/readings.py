@@ -84,8 +84,14 @@ def readme_rows(found: Found) -> Iterator[str]:
 
 
 def _row(what: str, *values: float | None) -> str:
-    told = " · ".join("?" if value is None else f"{value:.2g}" for value in values)
+    told = " · ".join(_share(value) for value in values)
     return f"| {what} | {told} |"
+
+
+def _share(value: float | None) -> str:
+    if value is None:
+        return "?"
+    return f"{value:.2f}" if value < 1 else f"{value:.1f}"
 
 
 def aims_table(found: Found) -> Iterator[str]:

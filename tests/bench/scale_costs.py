@@ -2,8 +2,9 @@
 Large batches and more hosts: what a recipient costs where there are few and where there are many.
 
 Foreign jobs of 36-character ids, transport ``none``, two workers a daemon: CPU of the whole tree and of
-Redis, commands and bytes of Redis a recipient, in one batch; then the same backlog of short jobs on one, two
-and four daemons. ``depth`` and ``capacity`` have modules of their own.
+Redis, commands and bytes of Redis a recipient, in one batch of one job, and of ten (the size of the first
+says how many hashes the rows are spread over); then the same backlog of short jobs on one, two and four
+daemons. ``depth`` and ``capacity`` have modules of their own.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from bench.depth import depth
 from bench.queue_costs import valkey
 from bench.queue_ours import Ours
 from bench.report import Aim, Asked, Comparison, Figures, Report
+from rigs.project import job
 from rigs.redis_server import RedisServer
 from rigs.waiting import wait_until
 
@@ -28,22 +30,24 @@ TOTALS = "{email_queue}:totals"
 
 
 class Batch:
-    """One job of so many recipients through a daemon."""
+    """One batch of so many recipients through a daemon, in one job or in several."""
 
-    def __init__(self, redis: RedisServer, folder: Path, size: int) -> None:
-        self.name = f"{size:,} recipients"
-        self._redis, self._folder, self._size = redis, folder, size
+    def __init__(self, redis: RedisServer, folder: Path, size: int, jobs: int = 1) -> None:
+        self.name = f"{size:,} recipients" + (f", {jobs} jobs" if jobs > 1 else "")
+        self._redis, self._folder, self._size, self._in_a_job = redis, folder, size, size // jobs
 
     def round(self) -> Figures:
         """CPU, commands and bytes a recipient."""
-        ours = Ours(self._redis, self._folder)
-        ids = [str(uuid.uuid4()) for _ in range(self._size)]
-        job = {"client_id": "c1", "contact_ids": ids, "template_id": "t", "batch_id": "b1"}
+        ours = Ours(self._redis, self._folder, queue={"max_job_mb": 64})  # a million such ids are 40 MB
+        jobs = [
+            json.dumps(job("b1", [str(uuid.uuid4()) for _ in range(self._in_a_job)]))
+            for _ in range(0, self._size, self._in_a_job)
+        ]
         with self._redis.client() as client:
             try:
                 trees = [ours.start(), self._redis.pid]
                 before = spent(trees), _commands(client), client.info("memory")["used_memory"]
-                client.lpush("email_queue", json.dumps(job))
+                client.lpush("email_queue", *jobs)
                 wait_until(lambda: int(client.hget(TOTALS, "discarded") or 0) == self._size, 600)
                 after = spent(trees), _commands(client), client.info("memory")["used_memory"]
                 used = [(end - begin) / self._size for begin, end in zip(before, after, strict=True)]
@@ -93,7 +97,8 @@ def measure(asked: Asked, folder: Path) -> Report:
     with valkey(folder / "redis") as redis:
         if asked.wants_part("size"):
             batches = [Batch(redis, folder / str(size), size) for size in sizes]
-            compared = Comparison("one batch").play(batches, asked.rounds)
+            several = Batch(redis, folder / "several", sizes[1], 10)
+            compared = Comparison("one batch").play([*batches, several], asked.rounds)
             report.comparisons.append(compared)
             small, large = batches[0].name, batches[-1].name
             ratio = compared.ratio("cpu_us", large, small)
@@ -107,7 +112,7 @@ def measure(asked: Asked, folder: Path) -> Report:
             fleets = [Fleet(redis, folder / f"fleet{count}", count, jobs) for count in DAEMONS]
             report.comparisons.append(Comparison("daemons on one Redis").play(fleets, asked.rounds))
         if asked.wants_part("depth"):
-            depth(redis, folder / "depth", DEEP // (20 if asked.quick else 1), report)
+            depth(asked, folder / "depth", DEEP // (20 if asked.quick else 1), report)
         if asked.wants_part("capacity"):
             capacity(asked, redis, folder / "capacity", report)
     return report

@@ -30,7 +30,7 @@ def test_rows_have_the_ratio_of_one_round_and_say_what_was_not_read() -> None:
     """The middle of the rounds' ratios; what nobody measured is a question mark and not a number."""
     mail, jobs = list(readme_rows(found()))[2:4]
 
-    assert mail.endswith("| 0.2 · ? · ? · ? |")
+    assert mail.endswith("| 0.20 · ? · ? · ? |")
     assert jobs.endswith("| ? · ? · ? · ? |")
 
 
@@ -53,7 +53,7 @@ def test_what_was_not_read_again_stays() -> None:
     lines = list(aims_table(readings))
     assert [line for line in lines if "| rate |" in line] == ["| 7 | rate | ≥ 9 | 9.5 | 0.5 to 0.5 |"]
     assert "| 10 | MiB | ≤ 8 | 6.1 | 1.0 to 2.0 |" in lines
-    assert "| 0.2 · ? · ? · ? |" in list(readme_rows(readings))[2]
+    assert "| 0.20 · ? · ? · ? |" in list(readme_rows(readings))[2]
 
 
 def test_a_chart_of_nothing_is_a_chart() -> None:
@@ -70,9 +70,9 @@ def test_capacity_follows_from_the_costs() -> None:
     costs = Costs(0.001, 0, 0.0001, 0.1, row=50, at_most=100, batch=800, tombstone=100)
 
     worker, core, redis, recipients = costs.table().splitlines()[3:7]
-    assert "| 3.5 M a day · 43 M a day · 86 M a day |" in worker
-    assert "| 60 M a day |" in core
-    assert "| 600 M a day |" in redis
+    assert "| 3.5 · 43 · 86 M mails a day |" in worker
+    assert "| 60 M mails a day |" in core
+    assert "| 600 M mails a day |" in redis
     assert "| 0.05 GB, 0.10 GB while queued |" in recipients
 
 
