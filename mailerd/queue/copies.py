@@ -61,6 +61,24 @@ def require(copies: int, replicas: int) -> None:
         raise TooFewCopies(copies, replicas)
 
 
+def misfit(wanted: int, connected: int) -> tuple[str, str] | None:
+    """
+    What is wrong with asking for so many copies where so many replicas are, and what helps.
+
+    Fewer confirmations than replicas hold as long as a failover chooses well: Sentinel takes the replica that
+    has most by what it last heard of each, of those that answer in that moment.
+    """
+    asked = f"redis.replicas asks for {'1 copy' if wanted == 1 else f'{wanted} copies'}"
+    says = f"{asked} and {connected} replicas are connected"
+    if connected < wanted:
+        advice = "start the replicas, see that they reach the master, or ask for fewer"
+        return f"{says}: until they are there nothing is taken or sent", advice
+    if 0 < wanted < connected:
+        risk = "a failover may choose one that has not confirmed, and forget what was accepted"
+        return f"{says}: {risk}", f"set redis.replicas = {connected}"
+    return None
+
+
 def connected_replicas(client: redis.Redis) -> int:
     """How many replicas are connected to this server. Raises ``RedisUnavailable`` or ``RedisRefused``."""
     facts: Any

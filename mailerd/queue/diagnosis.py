@@ -18,6 +18,7 @@ from mailerd.clock import SystemClock
 from mailerd.queue.alerts import RelayNotes, RouteAlert
 from mailerd.queue.batches import queue_status
 from mailerd.queue.connection import translated
+from mailerd.queue.copies import misfit
 from mailerd.queue.headroom import NEARLY_FULL
 from mailerd.queue.keys import Keys
 from mailerd.queue.metrics import Metrics
@@ -75,12 +76,8 @@ def _of_the_server(facts: Mapping[str, Any]) -> Iterator[Complaint]:
 
 def _of_the_replicas(facts: Mapping[str, Any], wanted: int) -> Iterator[Complaint]:
     there = facts.get("connected_slaves", 0)
-    if there < wanted:
-        yield Complaint(
-            f"redis.replicas asks for {wanted} copies and {there} replicas are connected: "
-            "nothing is taken or sent",
-            "start the replicas, see that they reach the master, or ask for fewer",
-        )
+    if wrong := misfit(wanted, there):
+        yield Complaint(*wrong)
     for number in range(there):
         replica = facts.get(f"slave{number}")
         if isinstance(replica, dict) and replica.get("state") != "online":

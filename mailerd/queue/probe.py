@@ -21,7 +21,7 @@ from mailerd.config import Config, scrub
 from mailerd.config import Queue as QueueSettings
 from mailerd.errors import RedisNotReachable, RedisRefused, RedisUnavailable, TooFewCopies
 from mailerd.queue.connection import connect, translated
-from mailerd.queue.copies import connected_replicas
+from mailerd.queue.copies import connected_replicas, misfit
 from mailerd.queue.keys import Keys
 from mailerd.queue.upkeep import LAYOUT
 
@@ -175,11 +175,8 @@ def replicas_in(facts: dict[str, Any]) -> list[str]:
 
 
 def _copies(facts: dict[str, Any], config: Config) -> list[str]:
-    wanted, there = config.redis.replicas, facts.get("connected_slaves", 0)
-    if there >= wanted:
-        return []
-    risk = f"redis.replicas asks for {wanted} copies and {there} replicas are connected"
-    return [f"{risk}: until they are there nothing is taken or sent"]
+    wrong = misfit(config.redis.replicas, facts.get("connected_slaves", 0))
+    return ["; ".join(wrong)] if wrong else []
 
 
 def _elsewhere(client: Any, queue: str) -> list[str]:

@@ -12,6 +12,7 @@ from mailerd.config import Redis
 from mailerd.errors import TooFewCopies
 from mailerd.outcome import Kind
 from mailerd.queue.connection import connect
+from mailerd.queue.copies import misfit
 from mailerd.queue.diagnosis import diagnose
 from mailerd.queue.enqueue import EmailQueue, Enqueuer
 from mailerd.queue.ledger import Ledger
@@ -120,3 +121,15 @@ def test_missing_replicas_are_told(pair: Pair) -> None:
     assert any("asks for 2 copies" in each.what for each in diagnose(bench.client, bench.keys, 2))
     assert not any("copies" in each.what for each in diagnose(bench.client, bench.keys, 1))
     assert describe(bench.client).endswith(f"master of 127.0.0.1:{pair.replica.port}")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "connected", "says"),
+    [(0, 2, ""), (2, 2, ""), (1, 2, "may choose one that has not confirmed"), (2, 1, "nothing is taken")],
+)
+def test_fewer_copies_than_replicas_are_told_of(wanted: int, connected: int, says: str) -> None:
+    """Only as many confirmations as replicas survive whatever replica becomes the master."""
+    what, advice = misfit(wanted, connected) or ("", "")
+    assert says in what
+    assert bool(what) == bool(says)
+    assert ("redis.replicas = 2" in advice) == ("may choose" in says)

@@ -171,3 +171,24 @@ def test_without_the_copies_that_were_asked_for_nothing_is_taken_and_nobody_mail
 
     assert sink.recipients() == everybody(20)
     assert daemon.term() == 0
+
+
+def test_only_as_many_copies_as_replicas_survive_whoever_becomes_the_master(
+    group_of_three: Sentinels,
+) -> None:
+    """
+    One replica has fallen behind, the other stands still while Sentinel chooses: the one behind is chosen.
+
+    What one of two had confirmed is gone then; with redis.replicas = 2 it would not have been accepted.
+    """
+    master, behind, ahead = group_of_three.servers
+    with contextlib.closing(behind.client()) as client:
+        client.replicaof("127.0.0.1", 1)  # type: ignore[arg-type] # a port is a number
+    with contextlib.closing(master.client()) as client:
+        wait_until(lambda: client.info("replication")["connected_slaves"] == 1, 5, "still connected")
+        client.set("accepted", 1)
+        assert client.wait(2, 500) == 1
+    ahead.freeze()
+    new = group_of_three.failover()
+    with contextlib.closing(new.client()) as client:
+        assert (new, client.get("accepted")) == (behind, None)
