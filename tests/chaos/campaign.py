@@ -136,7 +136,7 @@ class Campaign:
             dict(self._ledger()),
             self._fleet.sink.mails(),
             sorted(hand_overs, key=lambda one: one.begun),
-            stage.cuts,
+            stage.kills,
             resend,
             stage.pauses if resend else [],
             told.lost,

@@ -9,9 +9,10 @@ from signal import Signals
 
 import psutil
 
+from chaos import boards
 from chaos.fleet import Host
 from chaos.schedule import Fault
-from chaos.stage import Cut, End, Stage, nothing
+from chaos.stage import End, Kill, Stage, nothing
 from rigs.waiting import wait_until
 
 AIM_WITHIN = 3.0
@@ -59,11 +60,12 @@ def kill_worker(stage: Stage, fault: Fault) -> End:
         stage.skip(fault.name)
         return nothing
     host, worker, ports = aimed
-    with contextlib.suppress(psutil.Error):
-        worker.kill()
+    boards.stand_still([worker])
     now = time.monotonic()
     stage.worker_kills.append((now, ports))
-    stage.cuts.append(Cut(host.name, now, now, ports))
+    stage.kills.append(Kill(host.name, now, boards.unanswered(host, [worker.pid])))
+    with contextlib.suppress(psutil.Error):
+        worker.kill()
     return nothing
 
 
@@ -130,13 +132,15 @@ def kill_host(stage: Stage, fault: Fault) -> End:
     """A host gone: everything of it killed at once, and started again later."""
     host = _host(stage, fault)
     host.down = True
+    processes = host.processes()
+    boards.stand_still(processes)
+    pids = [process.pid for process in processes]
+    stage.kills.append(Kill(host.name, time.monotonic(), boards.unanswered(host, pids)))
     for process in host.processes():
         with contextlib.suppress(psutil.Error):
             process.kill()
     with contextlib.suppress(ProcessLookupError):
         host.daemon.kill_everything()
-    now = time.monotonic()
-    stage.cuts.append(Cut(host.name, now, now))
 
     def end() -> None:
         host.daemon.wait(10)

@@ -12,9 +12,10 @@ from typing import Any
 import psutil
 import redis
 
+from chaos import boards
 from chaos.leftovers import KEYS, open_recipients
 from chaos.schedule import Fault
-from chaos.stage import Cut, End, Stage, nothing
+from chaos.stage import End, Kill, Stage, nothing
 from rigs.waiting import wait_until
 
 
@@ -178,15 +179,16 @@ def parked_take(stage: Stage, fault: Fault) -> End:
             said = client.hgetall(KEYS.workers).items()
             before = {name for name, says in said if _pid(says) in _pids(workers)}
             host.proxy.strand(ports)
+            boards.stand_still(workers)
+            # Where the queue was not idle this kills workers in mid hand-over.
+            open_ones = boards.unanswered(host, _pids(workers))
+            stage.kills.append(Kill(host.name, time.monotonic(), open_ones))
             for worker in workers:
                 with contextlib.suppress(psutil.Error):
                     worker.kill()
             wait_until(lambda: not before & set(client.hkeys(KEYS.workers)), 5)
     finally:
         producers.held = False
-    # Where the queue was not idle this kills workers in mid hand-over.
-    now = time.monotonic()
-    stage.cuts.append(Cut(host.name, now - 12, now, ports))
     return host.proxy.heal
 
 

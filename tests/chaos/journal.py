@@ -49,6 +49,9 @@ def marks(commands: Iterable[list[bytes]]) -> Marks:
 
 def _becomes(old: bytes, new: bytes, resent: set[bytes]) -> str:
     number = new.split(b",")[1] if b"," in new else b""
+    # Of whom has been in doubt before a ring may tell the same once more, or that another answer was lost.
+    if new[:1] == b"u" and old[:1] == b"c" and b"?" in old and not _is_ended(new):
+        return "again"
     # Of whom is due again for a lost answer a ring may tell the same once more: that is no other answer.
     known = old[:1] == b"u" or (old[:1] == b"d" and old.split(b",")[1] in resent) or _is_ended(new)
     if (new[:1] == b"u" and not known) or (new[:1] == b"d" and number in resent):

@@ -17,7 +17,7 @@ import redis
 from chaos import faults_around, faults_process, faults_redis, faults_sentinels, schedule
 from chaos.fleet import LEASE
 from chaos.plan import Outcome
-from chaos.stage import Cut, End, Stage
+from chaos.stage import End, Pause, Stage
 from rigs.waiting import wait_until
 
 FAULTS: dict[str, Callable[[Stage, schedule.Fault], End]] = {
@@ -61,9 +61,8 @@ class Rounds:
             thread.join()
         self._outcome.played.update(fault.name for fault in faults)
         names = {fault.name for fault in faults}
-        window = Cut("", began, time.monotonic() + LEASE + 2)
         if names & LAPSING:
-            self._stage.pauses.append(window)
+            self._stage.pauses.append(Pause(began, time.monotonic() + LEASE + 2))
         self._await_flow(faults)
 
     def _play_one(self, fault: schedule.Fault) -> None:

@@ -12,17 +12,20 @@ End = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
-    """
-    From when until when processes of a host (all: "") were killed or kept from working.
-
-    ``ports`` are theirs; none mean all of the host.
-    """
+class Kill:
+    """Workers of a host killed at once; ``recipients``: whom they had handed over and had no answer of."""
 
     helo: str
+    at: float
+    recipients: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """From when until when processes may have been kept from working."""
+
     begun: float
     ended: float
-    ports: frozenset[int] = frozenset()
 
 
 @dataclass
@@ -31,8 +34,8 @@ class Stage:
 
     fleet: Fleet
     producers: Producers
-    cuts: list[Cut] = field(default_factory=list)
-    pauses: list[Cut] = field(default_factory=list)  # where leases may lapse, and "resend" sends again
+    kills: list[Kill] = field(default_factory=list)
+    pauses: list[Pause] = field(default_factory=list)  # where leases may lapse, and "resend" sends again
     worker_kills: list[tuple[float, frozenset[int]]] = field(default_factory=list)
     cancelled: set[str] = field(default_factory=set)
     paused: dict[str, float] = field(default_factory=dict)  # when

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from chaos import journal, schedule
 from chaos.jobs import address
+from chaos.stage import Kill
 from chaos.verdict import Evidence, judge
 from rigs.sink import HandOver, Mail
 
@@ -21,7 +23,7 @@ def evidence(
     states: Mapping[str, str], mails: list[Mail], hand_overs: list[HandOver], **more: object
 ) -> Evidence:
     contacts = {"b1": {"u1", "u2"}}
-    given = {"cuts": (), "resend": False, **more}
+    given = {"kills": (), "resend": False, **more}
     return Evidence(contacts, contacts, set(), {"b1": states}, mails, hand_overs, **given)  # type: ignore[arg-type] # mixed
 
 
@@ -56,6 +58,20 @@ def test_unknown_needs_a_hand_over_that_was_cut() -> None:
         verdict = judge(evidence({"u1": "unknown", "u2": "sent"}, [mail("u2")], hand_overs))
         assert len(verdict.breaches) > 1
         assert verdict.not_begun == 2 - len(hand_overs)
+
+
+def test_an_answered_hand_over_is_cut_only_by_a_kill_before_its_answer_was_noted() -> None:
+    """By the board at the kill, however long before the server had answered; the last one before it."""
+    states, mails = {"u1": "unknown", "u2": "sent"}, [mail("u1"), mail("u2")]
+    answered = [handed("u1"), handed("u2")]
+    kill = Kill("host0.test", 900.0, frozenset({address("u1")}))
+    assert judge(evidence(states, mails, answered, kills=[kill])).breaches == []
+    for other in (
+        replace(kill, recipients=frozenset()),
+        replace(kill, helo="host1.test"),
+        replace(kill, at=0.5),
+    ):
+        assert judge(evidence(states, mails, answered, kills=[other])).breaches != []
 
 
 def test_a_repeat_needs_a_mark_and_the_same_message_id() -> None:
@@ -104,6 +120,9 @@ def test_the_append_only_file_tells_who_was_marked(tmp_path: Path) -> None:
         [b"HSET", BATCH, b":u4", b"d7,2,1,7?"],
         [b"HSET", BATCH, b":u4", b"c8,8,1,7?"],
         [b"HSET", BATCH, b":u4", b"u9,,1,7?"],
+        [b"HSET", BATCH, b":u5", b"d7,2,1,7?"],
+        [b"HSET", BATCH, b":u5", b"c8,8,1,7?"],
+        [b"HSET", BATCH, b":u5", b"u8,,1,7"],
     ]
     file = tmp_path / "appendonlydir" / "appendonly.aof.1.incr.aof"
     file.parent.mkdir()
@@ -114,8 +133,8 @@ def test_the_append_only_file_tells_who_was_marked(tmp_path: Path) -> None:
 
     told = journal.marks(journal.commands(tmp_path))
 
-    assert +told.lost == {"u1": 1, "u3": 1, "u4": 1}
-    assert +told.again == {"u1": 1, "u3": 2, "u4": 1}
+    assert +told.lost == {"u1": 1, "u3": 1, "u4": 1, "u5": 1}
+    assert +told.again == {"u1": 1, "u3": 2, "u4": 1, "u5": 2}
     assert told.ended == {"u4"}
 
 

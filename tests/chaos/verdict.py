@@ -6,19 +6,14 @@ Nobody lost, nobody twice, and nobody in doubt but those whose hand-over was cut
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from chaos.jobs import address, known
-from chaos.stage import Cut
+from chaos.stage import Kill, Pause
 from rigs.sink import HandOver, Mail
-
-# Around a kill, commands and answers may be under way that one side has written and the other has not read.
-SLACK = 0.1
-LONGEST = 5.0  # no hand-over takes longer (seconds)
 
 
 @dataclass(frozen=True)
@@ -31,9 +26,9 @@ class Evidence:
     ledger: Mapping[str, Mapping[str, str]]
     mails: Sequence[Mail]
     hand_overs: Sequence[HandOver]
-    cuts: Sequence[Cut]
+    kills: Sequence[Kill]
     resend: bool
-    pauses: Sequence[Cut] = ()  # where "resend" sends again though the answer may still come
+    pauses: Sequence[Pause] = ()  # where "resend" sends again though the answer may still come
     lost: Mapping[str, int] = field(default_factory=dict)  # how often the ledger took an answer for lost
     again: Mapping[str, int] = field(default_factory=dict)  # how often a hand-over was due again for that
     ended: AbstractSet[str] = frozenset()  # unknown, and not sent again since a later try came to no
@@ -62,8 +57,9 @@ def judge(evidence: Evidence) -> Verdict:
     got: dict[str, list[Mail]] = defaultdict(list)
     for mail in evidence.mails:
         got[mail.recipient].append(mail)
-    cut = _cut_off(evidence.hand_overs, evidence.cuts)
-    excused = _cut_off(evidence.hand_overs, [*evidence.cuts, *evidence.pauses])
+    lost = _cut_off(evidence.hand_overs, evidence.kills)
+    cut = _by_recipient(evidence.hand_overs, lost)
+    excused = _by_recipient(evidence.hand_overs, lost | _held_up(evidence.hand_overs, evidence.pauses))
     verdict.mailed, verdict.cut_off = len(got), sum(cut.values())
     begun = {one.recipient for one in evidence.hand_overs}
     for batch_id, contacts in evidence.tried.items():
@@ -156,18 +152,36 @@ def _count_unknown(
     _report(verdict, f"{batch_id}: unknown, and DATA had not begun", early)
 
 
-def _cut_off(hand_overs: Sequence[HandOver], cuts: Sequence[Cut]) -> Counter[str]:
-    """How many hand-overs of each address got no answer, or one that a death may have kept from us."""
+def _cut_off(hand_overs: Sequence[HandOver], kills: Sequence[Kill]) -> set[int]:
+    """
+    The hand-overs that got no answer, and those whose answer a killed worker had not noted.
+
+    It had begun them by then, since it notes each after the server has let it begin: so of several of one
+    recipient it is the last one before the kill, by the order in which the server itself met them.
+    """
     lost = {number for number, one in enumerate(hand_overs) if one.answered is None}
-    begun = [one.begun for one in hand_overs]
-    for cut in cuts:
-        first = bisect_left(begun, cut.begun - LONGEST)
-        for number in range(first, bisect_left(begun, cut.ended + SLACK)):
-            one = hand_overs[number]
-            ours = cut.helo in ("", one.helo) and (not cut.ports or one.port in cut.ports)
-            if ours and (one.answered or 0.0) > cut.begun - SLACK:
-                lost.add(number)
-    return Counter(hand_overs[number].recipient for number in lost)
+    of: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for number, one in enumerate(hand_overs):
+        of[one.helo, one.recipient].append(number)
+    for kill in kills:
+        for recipient in kill.recipients:
+            before = [number for number in of[kill.helo, recipient] if hand_overs[number].begun <= kill.at]
+            lost |= set(before[-1:])
+    return lost
+
+
+def _held_up(hand_overs: Sequence[HandOver], pauses: Sequence[Pause]) -> set[int]:
+    """The hand-overs that were under way while their lease may have lapsed."""
+    return {
+        number
+        for number, one in enumerate(hand_overs)
+        for pause in pauses
+        if one.begun < pause.ended and (one.answered or pause.ended) > pause.begun
+    }
+
+
+def _by_recipient(hand_overs: Sequence[HandOver], numbers: AbstractSet[int]) -> Counter[str]:
+    return Counter(hand_overs[number].recipient for number in numbers)
 
 
 def _report(verdict: Verdict, what: str, who: AbstractSet[str]) -> None:
