@@ -20,6 +20,7 @@ from mailerd.errors import RedisUnavailable
 from mailerd.outcome import Kind
 from mailerd.queue.connection import translated
 from mailerd.queue.keys import Batch, Keys, Rows, field_prefix
+from mailerd.queue.lease import whereabouts
 from mailerd.queue.ledger import ROWS_IN_A_SCRIPT, known_batch
 from mailerd.queue.payloads import slice_of
 from mailerd.queue.scripts import Argument, run
@@ -88,10 +89,12 @@ def arrive(client: redis.Redis, keys: Keys, incarnation: str, era: str, *, told:
     """
     Say that this worker has met the era, and ``told`` it all; who has not. Raises ``RedisUnavailable``.
 
+    It is registered as well, should the era have forgotten it: whatever it takes is found in its hand.
+
     Its keeper may meet an era before the worker itself, which may be at work in the one before.
     """
     own = [keys.workers, keys.arrivals, keys.unused]
-    missing = run(client, "arrive", own, [incarnation, era, int(told)])
+    missing = run(client, "arrive", own, [incarnation, era, int(told), whereabouts()])
     return {name.decode() for name in missing}
 
 

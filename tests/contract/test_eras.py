@@ -381,3 +381,28 @@ def test_who_has_not_met_an_era_is_named(client: redis.Redis) -> None:
     bench.upkeep.reap_lapsed()
     assert arrive(client, bench.keys, one.incarnation, "e2") == set()
     assert client.hkeys(bench.keys.arrivals) == [one.incarnation.encode()]
+
+
+def test_who_is_not_registered_yet_is_not_by_arriving(client: redis.Redis) -> None:
+    """A new worker meets a Redis under the name that its supervisor gave it."""
+    bench = LedgerBench(client)
+    arrive(client, bench.keys, "00c0ffee00c0ffee", "e1")
+    assert client.hkeys(bench.keys.workers) == []
+
+
+def test_a_worker_that_a_failover_forgot_takes_no_job_out_of_sight(real_bench: LedgerBench) -> None:
+    """Its registration and its lease are gone; what it takes before it learns that is found when it dies."""
+    bench = real_bench
+    hands = bench.hands()
+    for key in (bench.keys.workers, bench.keys.lease(hands.incarnation)):
+        bench.client.delete(key)
+    bench.push(job(["a"]))
+
+    arrive(bench.client, bench.keys, hands.incarnation, "new")
+    claim = hands.took()
+    bench.upkeep.reap_lapsed()
+
+    assert bench.queue() == [claim.raw]
+    bench.upkeep.reap_lapsed()
+    bench.upkeep.visit_graves()
+    assert bench.hand(hands) == []
