@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import binascii
 import re
+from collections.abc import Sequence
 
 from mailerd.message.headers import HARD_LINE
 from mailerd.message.quoted import quoted_lines, quoted_pieces
@@ -36,7 +37,7 @@ def body(rendered: Rendered) -> tuple[bytes, bytes]:
     return _OPENING, b"".join(parts)
 
 
-def _part(kind: bytes, text: str, pieces: tuple[str, ...]) -> tuple[bytes, bytes]:
+def _part(kind: bytes, text: str, pieces: Sequence[str]) -> tuple[bytes, bytes]:
     """Headers and content; ``pieces``, where there are some, are ``text``."""
     if "\r" in text:
         text, pieces = _NEWLINE.sub("\n", text), ()

@@ -50,14 +50,14 @@ def quoted_pieces(pieces: Iterable[str]) -> bytes:
 
 
 def _line(line: str) -> bytes:
-    plain = _plain(line)
-    return plain + b"\r\n" if plain else _encoded(line + "\n")
+    short = _short(line)
+    return short + b"\r\n" if short else _encoded(line + "\n")
 
 
 def _piece(piece: str) -> bytes:
-    plain = _plain(piece)
-    if plain:
-        return plain + b"=\r\n"
+    short = _short(piece)
+    if short:
+        return short + b"=\r\n"
     encoded = _encoded(piece)
     if not piece or piece.endswith("\n"):
         return encoded
@@ -66,15 +66,11 @@ def _piece(piece: str) -> bytes:
     return encoded + b"=\r\n"
 
 
-def _plain(text: str) -> bytes:
-    """What hardly needs to be encoded, though a soft line end follow; empty where it does."""
-    if text.isascii() and text.isprintable() and len(text) < SOFT_LINE:
-        escaped = text.replace("=", "=3D")
-        if escaped[:1] == ".":
-            escaped = "=2E" + escaped[1:]
-        if len(escaped) < SOFT_LINE and escaped[-1:] != " ":
-            return escaped.encode()
-    return b""
+def _short(text: str) -> bytes:
+    """What fits a line, though a soft line end follow; empty where it does not."""
+    encoded = binascii.b2a_qp(text.encode("utf-8", "replace"), istext=True)
+    fits = len(encoded) < SOFT_LINE and b"\n" not in encoded and encoded[:1] != b"."
+    return encoded if fits else b""
 
 
 def _encoded(text: str) -> bytes:

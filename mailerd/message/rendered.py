@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 
@@ -18,4 +18,4 @@ class Rendered:
     text: str
     html: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
-    pieces: tuple[str, ...] = ()
+    pieces: Sequence[str] = ()

@@ -48,7 +48,7 @@ class _Code(CodeGenerator):
     def write_commons(self) -> None:
         """See ``CodeGenerator``."""
         super().write_commons()
-        self.writeline("escaped, plain = environment.escaped, environment.plain")
+        self.writeline("known, escaped, plain = environment.known, environment.escaped, environment.plain")
 
     def visit_Getattr(self, node: nodes.Getattr, frame: Frame) -> None:  # noqa: N802 - Jinja's name
         """See ``CodeGenerator``."""
@@ -65,13 +65,15 @@ class _Code(CodeGenerator):
         if frame.eval_ctx.volatile:  # {% autoescape %} with a variable
             super()._output_child_pre(node, frame, finalize)
         else:
-            self.write("escaped(" if frame.eval_ctx.autoescape else "plain(")
+            known = "known[value]" if frame.eval_ctx.autoescape else "value"
+            self.write(f"({known} if type(value := ")
 
     def _output_child_post(self, node: nodes.Expr, frame: Frame, finalize: Any) -> None:
         if frame.eval_ctx.volatile:
             super()._output_child_post(node, frame, finalize)
         else:
-            self.write(")")
+            otherwise = "escaped" if frame.eval_ctx.autoescape else "plain"
+            self.write(f") is str else {otherwise}(value))")
 
 
 class Sandbox(ImmutableSandboxedEnvironment):
@@ -88,20 +90,19 @@ class Sandbox(ImmutableSandboxedEnvironment):
             keep_trailing_newline=True,
             auto_reload=False,
         )
-        known = _Escaped()
-
-        def escaped(value: object) -> str:
-            return known[value] if type(value) is str else escape(_nothing_for_null(value))
-
-        self.escaped, self.plain = escaped, _plain
+        self.known, self.escaped, self.plain = _Escaped(), _escaped, _plain
 
     def make_globals(self, d: MutableMapping[str, Any] | None) -> MutableMapping[str, Any]:
         """See ``Environment``: no template of ours has globals of its own."""
         return self.globals if d is None else super().make_globals(d)
 
 
+def _escaped(value: object) -> str:
+    return escape(_nothing_for_null(value))
+
+
 def _plain(value: object) -> str:
-    return value if type(value) is str else str(_nothing_for_null(value))
+    return str(_nothing_for_null(value))
 
 
 def _nothing_for_null(value: object) -> object:

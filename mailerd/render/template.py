@@ -38,6 +38,8 @@ _SETTINGS = {"from": str, "reply_to": str, "headers": dict, "unknown": str}
 
 # A template's variables, with what Jinja itself lends to each.
 Known = dict[str, Any]
+# What it came to, whole and in the pieces in which it was written.
+Written = tuple[str, list[str]]
 Change = Callable[[str, jinja2.Environment], str]
 
 
@@ -63,11 +65,10 @@ class Template:
         subject = self._one_line(self._subject, known)
         if not subject:
             raise RenderFailed(f"template {self._id}/subject.txt: the subject is empty for this contact")
-        pieces = self._pieces(self._html, known) if self._html else []
-        html = "".join(pieces) if self._html else None
-        text = self._words(self._text, known)
+        html, pieces = self._written(self._html, known) if self._html else (None, [])
+        text, _ = self._written(self._text, known)
         headers = {name: self._header(name, known) for name in self._headers} if self._headers else {}
-        return Rendered(subject, tidy(text) if self._derived else text, html, headers, tuple(pieces))
+        return Rendered(subject, tidy(text) if self._derived else text, html, headers, pieces)
 
     def _header(self, name: str, known: Known) -> str:
         value = self._one_line(self._headers[name], known)
@@ -76,7 +77,7 @@ class Template:
         return value
 
     def _one_line(self, template: jinja2.Template, known: Known) -> str:
-        return " ".join(self._words(template, known).split())
+        return " ".join(self._written(template, known)[0].split())
 
     @property
     def _derived(self) -> bool:
@@ -132,12 +133,9 @@ class Template:
         except ValueError as error:
             raise TemplateBroken(f"template {self._id}/{name}: its CSS cannot be inlined: {error}") from None
 
-    def _words(self, template: jinja2.Template, known: Known) -> str:
-        return "".join(self._pieces(template, known))
-
-    def _pieces(self, template: jinja2.Template, known: Known) -> list[str]:
+    def _written(self, template: jinja2.Template, known: Known) -> Written:
         try:
-            written = _written(template, known)
+            written = _write(template, known)
         except jinja2.UndefinedError as error:
             usable = _several(sorted(known.keys() - template.globals.keys()))
             words = f"template {self._place(error, template)}: {error}; it may use {usable}"
@@ -157,20 +155,20 @@ class Template:
         return f"{own}{template.name}"
 
 
-def _written(template: jinja2.Template, known: Known) -> list[str] | None:
-    """What it writes, piece by piece; None where that is too much."""
-    written: list[str] = []
-    size = 0
+def _write(template: jinja2.Template, known: Known) -> Written | None:
+    """What one of its files comes to; None where that is too much."""
+    pieces: list[str] = []
+    whole = ""
     try:
         stream = template.root_render_func(template.new_context(known, shared=True))
         while some := list(islice(stream, _SOME)):
-            written += some
-            size += sum(map(len, some))
-            if size > _MAX_CHARACTERS:
+            pieces += some
+            whole += "".join(some)
+            if len(whole) > _MAX_CHARACTERS:
                 return None
     except Exception:  # noqa: BLE001 - it is raised again, its lines those of the template
         template.environment.handle_exception()
-    return written
+    return whole, pieces
 
 
 def _several(names: list[str]) -> str:
