@@ -18,6 +18,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+import redis
+
 from bench.cpu import drain, per_unit, spent
 from bench.http_calls import door
 from bench.poster import Client, request
@@ -28,7 +30,7 @@ from rigs.daemon import Daemon
 from rigs.redis_server import RedisServer
 
 IN_A_REQUEST = 1000
-LAST = 10  # requests whose cost is taken
+LAST = 10_000  # jobs whose cost is taken
 FEW = 20_000  # jobs of the short queue
 TAKEN = 4_000  # jobs that are worked off in a round
 TIMES = 15  # each question is asked
@@ -61,34 +63,34 @@ class Depth:
         return self._filled | figures | self._worked_off()
 
     def _door(self) -> AbstractContextManager[Daemon]:
-        return door(self._folder / "door", self._redis, {"queue": {"name": QUEUE}})
+        return door(
+            self._folder / "door", self._redis, {"queue": {"name": QUEUE, "max_length": 2 * self._jobs}}
+        )
 
     def _fill(self, daemon: Daemon) -> Figures:
         with self._redis.client() as client:
             before = client.info("memory")["used_memory"]
             poster = Client(daemon.port, request("bulk", IN_A_REQUEST))
-            self._post(poster, max(self._jobs // IN_A_REQUEST - LAST, 0))
-            last = min(LAST, self._jobs // IN_A_REQUEST)
+            self._post(poster, client, self._jobs - LAST)
             begun, trees = time.monotonic(), [daemon.pid, self._redis.pid]
-            used = spent(trees)
-            self._post(poster, last)
+            used, length = spent(trees), int(client.llen(QUEUE))
+            self._post(poster, client, self._jobs)
             poster.socket.close()
+            last = int(client.llen(QUEUE)) - length
             return {
-                "push_us": 1e6 * (spent(trees) - used) / (last * IN_A_REQUEST),
-                "push_per_second": last * IN_A_REQUEST / (time.monotonic() - begun),
-                "bytes_a_job": (client.info("memory")["used_memory"] - before) / self._jobs,
+                "push_us": 1e6 * (spent(trees) - used) / last,
+                "push_per_second": last / (time.monotonic() - begun),
+                "bytes_a_job": (client.info("memory")["used_memory"] - before) / (length + last),
             }
 
-    def _post(self, poster: Client, times: int) -> None:
-        """So many requests that are taken; a busy machine refuses some (503), whose turn comes again."""
-        while times:
+    def _post(self, poster: Client, client: redis.Redis, until: int) -> None:
+        """Queue jobs until there are so many; what a busy machine refuses (503) comes again later."""
+        while int(client.llen(QUEUE)) < until:  # type: ignore[arg-type] # redis-py: "sync or async"
             poster.ask()
             while not (status := poster.status()):
                 pass
             assert status in (202, 503), status
-            if status == 202:
-                times -= 1
-            else:
+            if status == 503:
                 threading.Event().wait(1)
 
     def _asked(self, daemon: Daemon) -> Figures:
