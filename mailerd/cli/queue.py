@@ -18,7 +18,7 @@ from mailerd.clock import SystemClock
 from mailerd.config import Config
 from mailerd.errors import RedisNotReachable
 from mailerd.queue.actions import Actions
-from mailerd.queue.alerts import Alert, RelayNotes, RouteAlert
+from mailerd.queue.alerts import Alert, RelayNotes, SharedAlert
 from mailerd.queue.batches import Batches, queue_status
 from mailerd.queue.connection import connect
 from mailerd.queue.dead_letters import DeadLetters, Unknowns
@@ -88,7 +88,7 @@ def opened(config: Config) -> Iterator[Queue]:
         partial(queue_status, client, keys),
         partial(diagnose, client, keys, config.redis.replicas),
         partial(describe, client),
-        RouteAlert(client, keys).read,
+        SharedAlert(client, keys.alert).read,
         RelayNotes(client, keys, SystemClock()).read,
         partial(limit_views, client, keys, config.limits),
     )

@@ -7,6 +7,7 @@ it by itself: twice is better than not at all. Used by ``work``; read by ``maile
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from mailerd.errors import RedisRefused, RedisUnavailable
 from mailerd.queue.connection import translated
 from mailerd.queue.keys import Keys
 from mailerd.queue.scripts import run
+
+log = logging.getLogger(__name__)
 
 # So long (seconds) after an alert there is no other one, unless what is out of order stays so.
 QUIET = 600.0
@@ -44,15 +47,15 @@ class Alert:
     ago: float
 
 
-class RouteAlert:
-    """The alert about the route by which mail leaves."""
+class SharedAlert:
+    """What one worker tells of something out of order, such as the route by which mail leaves, for all."""
 
-    def __init__(self, client: redis.Redis, keys: Keys) -> None:
+    def __init__(self, client: redis.Redis, key: str) -> None:
         self._client: Any = client  # redis-py types every reply as "sync or async"
-        self._key = keys.alert
+        self._key = key
 
     def blocked(self, reason: str, *, lasting: bool) -> Standing:
-        """The route is out of order, for the first time or still; ``lasting``: for long."""
+        """It is out of order, for the first time or still; ``lasting``: for long."""
         try:
             return Standing(
                 run(self._client, "alert", [self._key], [reason, _MILLISECONDS, int(lasting)]).decode()
@@ -61,7 +64,7 @@ class RouteAlert:
             return Standing.NEW
 
     def over(self) -> bool:
-        """It is open again; whether to tell it."""
+        """It is in order again; whether to tell it."""
         try:
             return bool(run(self._client, "alert_over", [self._key], [_MILLISECONDS]))
         except (RedisUnavailable, RedisRefused):
@@ -77,11 +80,16 @@ class RouteAlert:
 
 
 class RelayNotes:
-    """Which of several relays are left alone, and why: as the worker says who has worked last."""
+    """
+    Which of several relays are left alone, and why: as the worker says who has worked last.
+
+    That mail leaves by another one, and that it no longer does, is logged once for the fleet.
+    """
 
     def __init__(self, client: redis.Redis, keys: Keys, clock: Clock) -> None:
         self._client: Any = client  # redis-py types every reply as "sync or async"
         self._key = keys.relays
+        self._alert = SharedAlert(client, keys.relays_told)
         self._clock = clock
         self._noted: set[str] = set()
         self._again = 0.0
@@ -99,6 +107,17 @@ class RelayNotes:
                 together.expire(self._key, _SHOWN)
             together.execute()
             self._noted, self._again = set(bad), now + _AGAIN
+            self._tell(troubles, "; ".join(bad.values()))
+
+    def _tell(self, troubles: Mapping[str, str], why: str) -> None:
+        goes_through = next((where for where, trouble in troubles.items() if not trouble), "")
+        if not goes_through:
+            return  # the route's alert tells it
+        if not why:
+            if self._alert.over():
+                log.warning("Mail goes through %s again", goes_through, extra={"event": "relay.back"})
+        elif self._alert.blocked(why, lasting=False) is Standing.NEW:
+            log.warning("Mail goes through %s now: %s", goes_through, why, extra={"event": "relay.left"})
 
     def read(self) -> dict[str, str]:
         """The relays that are left alone. Raises ``RedisUnavailable`` or ``RedisRefused``."""

@@ -15,7 +15,7 @@ from typing import Any
 import redis
 
 from mailerd.clock import SystemClock
-from mailerd.queue.alerts import RelayNotes, RouteAlert
+from mailerd.queue.alerts import RelayNotes, SharedAlert
 from mailerd.queue.batches import queue_status
 from mailerd.queue.connection import translated
 from mailerd.queue.copies import misfit
@@ -47,7 +47,7 @@ def diagnose(client: redis.Redis, keys: Keys, replicas: int = 0) -> Iterator[Com
     yield from _of_the_lists(client, keys)
     for where, why in RelayNotes(client, keys, SystemClock()).read().items():
         yield Complaint(f"the relay {where} is left alone: {why}", "mailerd check --online tries it now")
-    if alert := RouteAlert(client, keys).read():
+    if alert := SharedAlert(client, keys.alert).read():
         seen = f"the route was blocked {alert.ago:.0f} s ago: {alert.reason}"
         yield Complaint(seen, "it is tried again by itself; mailerd check --online tries it now")
     gap = Metrics(client, keys).read().conservation_gap

@@ -70,6 +70,7 @@ class Keys:
         self.totals = self._prefix + "totals"
         self.alert = self._prefix + "alert"
         self.relays = self._prefix + "relays"
+        self.relays_told = self._prefix + "relays:told"
         self.attention = self._prefix + "attention"
         self.arrivals = self._prefix + "arrivals"
         self.unused = self._prefix + "unused"

@@ -37,13 +37,14 @@ class ConnectionCut(Exception):
 
 class Connection:
     """
-    One connection; ``was_cut``, from our side.
+    One connection; ``was_cut``, from our side. ``greeting``: so long (seconds) that may take.
 
     Made without touching the network, so that ``cut`` has something to cut from the first moment on.
     """
 
-    def __init__(self, settings: Smtp, tls: ssl.SSLContext) -> None:
+    def __init__(self, settings: Smtp, tls: ssl.SSLContext, greeting: float) -> None:
         self._settings = settings
+        self._greeting = greeting
         self._tls = tls
         self._patience = settings.connect_timeout  # seconds that the phase at hand may take
         self.was_cut = False
@@ -67,7 +68,9 @@ class Connection:
         try:
             if self._settings.tls == "implicit":
                 self._secure()
+            self._within(self._greeting)
             self._expect(self._read(), "greeting")
+            self._within(self._settings.command_timeout)
             self._hello()
             if self._settings.tls == "starttls":
                 self._start_tls()
@@ -137,7 +140,6 @@ class Connection:
         self._handle = connected.dup()
         if self.was_cut:
             raise ConnectionCut("told to stop")
-        self._within(self._settings.command_timeout)
 
     def _secure(self) -> None:
         plain = self._socket

@@ -10,7 +10,6 @@ used by its sessions.
 
 from __future__ import annotations
 
-import logging
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -21,8 +20,6 @@ from mailerd.config import Smtp
 from mailerd.errors import ConfigurationError, Problem
 from mailerd.outcome import Kind
 from mailerd.transports.connection import Connection, LoginRefused, RouteDown
-
-log = logging.getLogger(__name__)
 
 FIRST_PAUSE = 5.0
 LONGEST_PAUSE = 60.0
@@ -94,7 +91,7 @@ class Relay:
 
     def trouble(self) -> str:
         """Why it lets nobody in now; empty if it does."""
-        connection = Connection(self.settings, self.tls)
+        connection = Connection(self.settings, self.tls, self.settings.command_timeout)
         try:
             connection.open()
         except RouteDown as error:
@@ -102,10 +99,15 @@ class Relay:
         connection.quit()
         return ""
 
-    def connection(self, longest: float) -> Connection:
-        """A connection to it, not opened; connecting may take so many seconds at most."""
-        patience = {"connect_timeout": min(longest, self.settings.connect_timeout)}
-        return Connection(self.settings.model_copy(update=patience), self.tls)
+    def connection(self, longest: float, *, others: bool) -> Connection:
+        """
+        A connection to it, not opened; connecting may take so many seconds at most.
+
+        Where there are ``others``, its greeting may not take longer either.
+        """
+        longest = min(longest, self.settings.connect_timeout)
+        settings = self.settings.model_copy(update={"connect_timeout": longest})
+        return Connection(settings, self.tls, longest if others else settings.command_timeout)
 
 
 class Relays:
@@ -124,7 +126,6 @@ class Relays:
         )
         self._clock = clock
         self._lock = threading.Lock()
-        self._current = self.all[0]
 
     def open(self, announce: Callable[[Connection], None]) -> tuple[Relay, Connection]:
         """
@@ -134,7 +135,7 @@ class Relays:
         connection was cut from our side. ``announce`` is told each connection before it opens.
         """
         for relay, longest in self._to_ask():
-            connection = relay.connection(longest)
+            connection = relay.connection(longest, others=len(self.all) > 1)
             announce(connection)
             try:
                 connection.open()
@@ -154,13 +155,9 @@ class Relays:
 
     def worked(self, relay: Relay) -> None:
         """It has taken a mail."""
-        if relay is self._current and relay.setback is None:
-            return
-        with self._lock:
-            relay.setback = None
-            changed, self._current = relay is not self._current, relay
-        if changed:
-            self._tell(relay)
+        if relay.setback is not None:
+            with self._lock:
+                relay.setback = None
 
     def have_other_than(self, relay: Relay) -> bool:
         """Whether another one may be asked now."""
@@ -194,15 +191,6 @@ class Relays:
         kinds = {setback.kind for setback in known}
         refused = kinds == {Kind.REFUSED} and len(known) == len(self.all)
         return (LoginRefused if refused else RouteDown)("; ".join(setback.why for setback in known))
-
-    def _tell(self, relay: Relay) -> None:
-        missed = [each.setback.why for each in self.all[: relay.number] if each.setback]
-        if missed:
-            log.warning(
-                "Mail goes through %s now: %s", relay.where, "; ".join(missed), extra={"event": "relay.left"}
-            )
-        else:
-            log.warning("Mail goes through %s again", relay.where, extra={"event": "relay.back"})
 
 
 def _ready(relay: Relay, now: float) -> bool:

@@ -15,7 +15,7 @@ import math
 from mailerd.board import Slot
 from mailerd.clock import Clock
 from mailerd.delivery import End, Pass
-from mailerd.queue.alerts import QUIET, RouteAlert, Standing
+from mailerd.queue.alerts import QUIET, SharedAlert, Standing
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ LONGEST_PAUSE = {End.BLOCKED: 5.0, End.REFUSED: 60.0}
 class Route:
     """One worker's breaker."""
 
-    def __init__(self, slot: Slot, clock: Clock, alert: RouteAlert) -> None:
+    def __init__(self, slot: Slot, clock: Clock, alert: SharedAlert) -> None:
         self._slot = slot
         self._alert = alert
         self._clock = clock

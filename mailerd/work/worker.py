@@ -26,7 +26,7 @@ from mailerd.errors import (
     RedisUnavailable,
     TooFewCopies,
 )
-from mailerd.queue.alerts import RelayNotes, RouteAlert
+from mailerd.queue.alerts import RelayNotes, SharedAlert
 from mailerd.queue.claims import BLOCK, Claim, Claims, Taker
 from mailerd.queue.connection import CONNECT_TIMEOUT, Patience, connect, translated
 from mailerd.queue.eras import greeting
@@ -93,7 +93,7 @@ class Worker:
         self._keeper = Keeper(renewals, self._keys, self._taker, slot, stops, clock, abort)
         self._longest_step = LONGEST_STEP + longest_hand_over(config)
         self._delivery: Delivery | None = None
-        self._route = Route(slot, clock, RouteAlert(self._client, self._keys))
+        self._route = Route(slot, clock, SharedAlert(self._client, self._keys.alert))
         self._relays = RelayNotes(self._client, self._keys, clock)
         self._handful = Handful()
         self._held: deque[Held] = deque()

@@ -12,11 +12,12 @@ from mailerd.board import Slot
 from mailerd.board.slot import slot_size
 from mailerd.clock import SystemClock
 from mailerd.delivery import End, Pass
-from mailerd.queue.alerts import QUIET, RelayNotes, RouteAlert, Standing
+from mailerd.queue.alerts import QUIET, RelayNotes, SharedAlert, Standing
 from mailerd.queue.keys import Keys
 from mailerd.work.route import Route
 from rigs.hand_clock import HandClock
 
+DOWN, UP = {"mx1:587": "refused", "mx2:587": ""}, {"mx1:587": "", "mx2:587": ""}
 LOGIN = Pass(End.REFUSED, "535 refused: pässword")
 
 
@@ -25,7 +26,7 @@ class Fleet:
 
     def __init__(self, client: redis.Redis) -> None:
         self.slots = [Slot(mmap.mmap(-1, slot_size(1)), 0, 1, 1) for _ in range(8)]
-        alert = RouteAlert(client, Keys("q"))
+        alert = SharedAlert(client, Keys("q").alert)
         self.routes = [Route(slot, SystemClock(), alert) for slot in self.slots]
 
     def all_blocked(self, ended: Pass, times: int = 1) -> None:
@@ -81,7 +82,7 @@ def test_one_that_comes_and_goes_is_told_when_it_lasts(
 
 def test_what_stands_can_be_read(client: redis.Redis) -> None:
     """With its latest reason and how long ago that was, until it is over; forgotten after a while."""
-    alert = RouteAlert(client, Keys("q"))
+    alert = SharedAlert(client, Keys("q").alert)
     assert alert.read() is None
     assert [alert.blocked(reason, lasting=False) for reason in ("a", "b")] == [Standing.NEW, Standing.TOLD]
 
@@ -113,3 +114,34 @@ def test_which_relays_are_left_alone_can_be_read(client: redis.Redis) -> None:
 
     notes.note({"mx1:587": "", "mx2:587": ""})
     assert notes.read() == {}
+
+
+def test_that_mail_goes_another_way_is_told_once_for_all_workers(
+    client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However many workers leave a relay, and whenever each comes back to it; anew when it is long past."""
+    caplog.set_level(logging.WARNING)
+    keys, clock = Keys("q"), HandClock()
+    workers = [RelayNotes(client, keys, clock) for _ in range(8)]
+    for worker in workers:
+        worker.note(DOWN)
+    assert said(caplog) == ["Mail goes through mx2:587 now: refused"]
+
+    workers[0].note(UP)
+    clock.at += 31
+    for worker in workers[1:]:
+        worker.note(DOWN)  # it has not looked again yet
+        worker.note(UP)
+    assert said(caplog) == ["Mail goes through mx1:587 again"]
+
+    client.delete(keys.relays_told)  # as after ten minutes
+    workers[0].note(DOWN)
+    assert said(caplog) == ["Mail goes through mx2:587 now: refused"]
+
+
+def test_nothing_is_told_of_relays_where_all_are_left_alone(
+    client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """That is the route's alert."""
+    RelayNotes(client, Keys("q"), HandClock()).note({"mx1:587": "refused", "mx2:587": "gone"})
+    assert said(caplog) == []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -80,11 +80,8 @@ def test_the_first_relay_is_preferred_and_the_others_never_bothered(servers: Ser
     assert (taken(servers), servers[1].connections) == ((3, 0), 0)
 
 
-def test_a_relay_that_is_down_is_left_and_come_back_to(
-    servers: Servers, way: Make, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The second takes over within the same mail; the first has its mails again once back: said twice."""
-    caplog.set_level(logging.INFO)
+def test_a_relay_that_is_down_is_left_and_come_back_to(servers: Servers, way: Make) -> None:
+    """The second takes over within the same mail; the first has its mails again once back."""
     going = way()
     servers[0].script["GREETING"] = ["cut", "421 full"]
     sent = [going.send() for _ in range(3)]
@@ -103,11 +100,29 @@ def test_a_relay_that_is_down_is_left_and_come_back_to(
 
     assert {outcome.kind for outcome in sent} == {Kind.SENT}
     assert taken(servers) == (2, 5)
-    first, second = (f"127.0.0.1:{server.port}" for server in servers)
     assert set(going.transport.troubles().values()) == {""}
-    left, back = (record.getMessage() for record in caplog.records)
-    assert left.startswith(f"Mail goes through {second} now: {first}: ")
-    assert back == f"Mail goes through {first} again"
+
+
+def test_a_relay_that_greets_nobody_is_left_as_one_that_cannot_be_reached(
+    servers: Servers, way: Make
+) -> None:
+    """Its greeting has no longer than connecting may take, not the minutes that an only server has for it."""
+    going = way(connect_timeout=0.2, command_timeout=60)
+    servers[0].script["GREETING"] = ["hang"]
+    began = time.monotonic()
+
+    assert going.send().kind is Kind.SENT
+    assert time.monotonic() - began < 10
+    assert taken(servers) == (0, 1)
+    assert "no answer within 0.2 s" in next(iter(going.transport.troubles().values()))
+
+
+def test_an_only_server_may_take_its_time_to_greet(servers: Servers, way: Make) -> None:
+    """As long as for any command: RFC 5321 grants it five minutes (4.5.3.2.1)."""
+    going = way(connect_timeout=0.1, command_timeout=0.4, relays=[])
+    servers[0].script["GREETING"] = ["hang"]
+
+    assert "no answer within 0.4 s" in going.send().reason
 
 
 def test_every_session_comes_back_to_the_first_relay(servers: Servers, way: Make) -> None:

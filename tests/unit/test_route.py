@@ -12,7 +12,7 @@ import pytest
 from mailerd.board import Slot
 from mailerd.board.slot import slot_size
 from mailerd.delivery import End, Pass
-from mailerd.queue.alerts import QUIET, RouteAlert
+from mailerd.queue.alerts import QUIET, SharedAlert
 from mailerd.queue.keys import Keys
 from mailerd.work.route import Route, next_pause
 from rigs.hand_clock import HandClock
@@ -30,7 +30,7 @@ class Story:
         # While Redis is away each worker speaks for itself.
         away = fakeredis.FakeServer()
         away.connected = False
-        alert = RouteAlert(fakeredis.FakeRedis(server=away), Keys("q"))
+        alert = SharedAlert(fakeredis.FakeRedis(server=away), Keys("q").alert)
         self._route = Route(self._slot, self.clock, alert)
         self._log = caplog
 
