@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -68,6 +69,29 @@ def test_a_batch_arrives_and_a_lost_answer_is_not_a_repeat(
     assert fake.problems() == {}
     assert daemon.term() == 0
     assert len(fake.mails()) == 200
+
+
+@pytest.mark.covers("mail-16")
+@pytest.mark.slow
+def test_errors_within_ses_make_few_unknown(start: Start, project: Project, fake: FakeSes) -> None:
+    """500, 502 and 504 leave open who has the mail: a few, then one at a time with growing pauses; no end."""
+    contacts = project.contacts(300)
+    failing = {"[0-3]@": "status 500", "[4-6]@": "status 502", "[7-9]@": "status 504"}
+    fake.state.rules = [{"match": match, "do": do, "times": 1000} for match, do in failing.items()]
+    daemon = start(workers={"processes": 1, "connections": 4})
+    daemon.post("/queue", job("news", contacts))
+    wait_until(lambda: len(fake.mails()) >= 7, 30, daemon.tail)
+    waiting, taken = daemon.batch("news"), [mail.time for mail in fake.mails()]
+    fake.state.rules = []
+    batch = daemon.wait_for_batch("news", 40, states=("needs_attention",))
+
+    assert waiting["waiting_for"].startswith("no answer to ")
+    pauses = [after - before for before, after in pairwise(taken[-4:])]
+    assert 0.9 < pauses[0] < pauses[1] < pauses[2], pauses
+    assert 7 <= batch["counts"]["unknown"] <= 9
+    assert batch["counts"]["sent"] == 300 - batch["counts"]["unknown"]
+    assert fake.recipients() == Counter(map(address, contacts))
+    assert daemon.log.count("The route is blocked: no answer to ") == 1
 
 
 @pytest.mark.covers("mail-10")

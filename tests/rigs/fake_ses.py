@@ -88,8 +88,9 @@ class FakeSes:
 
     ``state.rules = [{"match": "user7@", "do": "MessageRejected: no", "times": 3}]``: what it does to the next
     mails to such recipients. ``do`` is an error with its text, or: ``drop`` (takes the mail and hangs up),
-    ``hang`` (takes it and never answers), ``garbage`` (takes it and answers what is no answer), ``hang_up``
-    (at once, takes nothing). ``clock`` is what its limits go by.
+    ``hang`` (takes it and never answers), ``garbage`` (takes it and answers what is no answer),
+    ``status 502`` (takes it, and a gateway answers so), ``hang_up`` (at once, takes nothing). ``clock`` is
+    what its limits go by.
     """
 
     def __init__(
@@ -337,6 +338,9 @@ class _Handler(BaseHTTPRequestHandler):
         if wanted in ("drop", "hang"):
             self.close_connection = True
             return None
+        if wanted.startswith("status "):
+            status = int(wanted.removeprefix("status "))
+            return status, {"Content-Type": "text/html"}, b"<html>Bad Gateway</html>"
         said = (
             b"<html>what?</html>" if wanted == "garbage" else json.dumps({"MessageId": message_id}).encode()
         )

@@ -59,6 +59,25 @@ def test_forbidden_acts_fail(service: Service) -> None:
     assert {act: outcome for act, outcome in inside.items() if outcome == "done"} == {}
 
 
+def test_a_batch_is_examined_in_the_sandbox(service: Service, sections: Sections, sink: Sink) -> None:
+    """A dry run over HTTP by the running unit, and ``mailerd preflight`` in its place; nobody is mailed."""
+    service.start()
+    spring = {"client_id": "c1", "contact_ids": ["user1", "nobody"], "template_id": "plain"}
+    answer = service.request("POST", "/queue?dry_run=1", {**spring, "batch_id": "spring"})
+    by_unit = {finding["about"]: finding for finding in answer.json["findings"]}
+    assert (answer.status, by_unit["contact.unknown"]["examples"]) == (200, ["nobody"])
+    service.stop()
+
+    service.container.write("/etc/mailerd/ids.txt", "user1\nnobody\n")
+    command = "/opt/mailerd/current/bin/mailerd preflight plain --batch /etc/mailerd/ids.txt --json"
+    oneshot = "Type=oneshot\nWatchdogSec=0\nRestart=no\nSuccessExitStatus=1\n"
+    service.drop_in(f"[Service]\n{oneshot}ExecStart=\nExecStart={command}\n")
+    service.start()
+
+    assert '"about": "contact.unknown"' in service.journal(), service.journal()
+    assert sink.recipients() == {}
+
+
 def test_the_limits_are_in_force(service: Service, sections: Sections, sink: Sink) -> None:
     """Systemd has the unit's limits, each process has its own, and a worker at work has few threads."""
     service.start()
