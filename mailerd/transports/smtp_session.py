@@ -91,7 +91,8 @@ class SmtpSession:
             self._in_hand.give_up(self._fault, others=bool(self._wires))
         while self._idle and (mail := self._in_hand.next()) is not None:
             self._start(board, self._idle.pop(), mail)
-        if self._in_hand.again and self._idle and not self._place():
+        unserved = len(self._in_hand.again) > len(self._openings)
+        if unserved and self._idle and not self._place():
             self._retire(board, self._idle.pop())
         while self._may_open() and self._opening_helps():
             self._openings.add(Opening(self._relays, board.tell))

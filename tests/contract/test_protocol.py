@@ -187,6 +187,7 @@ def test_a_demoted_master_is_left_for_its_successor(redis_servers: Servers, stac
     client = stack.enter_context(connect(settings))
     bench = LedgerBench(client, f"redis://127.0.0.1:{proxy.port}/0")
     worker, take = bench.hands(), taker(bench)
+    stack.callback(take._blocking.close)
     bench.push(job(["first"]), ONE)
     worker.claims.ack(taken(take, worker))
     on_new.replicaof("127.0.0.1", old.port)

@@ -137,6 +137,32 @@ def test_who_needs_a_new_connection_gets_one_also_where_there_are_fewer(
     assert {outcome.kind for outcome in outcomes} == {Kind.SENT}
 
 
+def test_a_kept_connection_is_not_left_for_one_that_is_being_opened(
+    server: ScriptedServer, opened: Open
+) -> None:
+    """Two of three were cut and are being opened again: the third has no need to make room."""
+    session = opened(3)
+    server.script["GREETING"] = ["220 hello", "late", "late"]
+    start = threading.Thread(target=lambda: wait_until(lambda: server.connections == 3) and server.go_on.set())
+    start.start()
+    deliver_all(session, mails(9))
+    start.join()
+    before, answered = server.connections, server.answered
+    server.go_on.clear()
+    server.script["MAIL"], server.script["GREETING"] = ["cut", "cut"], ["late", "late"]
+    again = threading.Thread(
+        target=lambda: wait_until(lambda: server.answered == answered + 1) and server.go_on.set()
+    )
+    again.start()
+
+    outcomes = deliver_all(session, mails(3))
+    again.join()
+    outcomes += deliver_all(session, mails(3))
+
+    assert {outcome.kind for outcome in outcomes} == {Kind.SENT}
+    assert (before, server.connections) == (3, 5)
+
+
 def test_one_refused_login_is_enough(server: ScriptedServer, opened: Open) -> None:
     """While no connection stands, one is tried for all; whoever had to wait for it is not begun."""
     server.script["GREETING"] = ["554 no"] * 9
