@@ -137,23 +137,26 @@ def test_who_needs_a_new_connection_gets_one_also_where_there_are_fewer(
     assert {outcome.kind for outcome in outcomes} == {Kind.SENT}
 
 
+def once(server: ScriptedServer, condition: Callable[[], bool]) -> threading.Thread:
+    """Let the server say what is late once this holds."""
+    thread = threading.Thread(target=lambda: wait_until(condition) and server.go_on.set())
+    thread.start()
+    return thread
+
+
 def test_a_kept_connection_is_not_left_for_one_that_is_being_opened(
     server: ScriptedServer, opened: Open
 ) -> None:
     """Two of three were cut and are being opened again: the third has no need to make room."""
     session = opened(3)
     server.script["GREETING"] = ["220 hello", "late", "late"]
-    start = threading.Thread(target=lambda: wait_until(lambda: server.connections == 3) and server.go_on.set())
-    start.start()
+    start = once(server, lambda: server.connections == 3)
     deliver_all(session, mails(9))
     start.join()
     before, answered = server.connections, server.answered
     server.go_on.clear()
     server.script["MAIL"], server.script["GREETING"] = ["cut", "cut"], ["late", "late"]
-    again = threading.Thread(
-        target=lambda: wait_until(lambda: server.answered == answered + 1) and server.go_on.set()
-    )
-    again.start()
+    again = once(server, lambda: server.answered == answered + 1)
 
     outcomes = deliver_all(session, mails(3))
     again.join()
