@@ -191,8 +191,10 @@ def keep(report: Report) -> None:
 
 
 def tell(found: Found) -> None:
-    """The README's rows and the table of aims."""
+    """The README's rows and tables, and the table of aims."""
     print("\nFor the README, section Speed:\n", *readme_rows(found), sep="\n")
+    for name, table in found.get("scale", {}).get("tables", {}).items():
+        print(f"\nFor the README, section {name.capitalize()}:\n\n{table}")
     print("\nFor PROFILE.md:\n", *aims_table(found), sep="\n")
 
 
