@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from mailerd.message.headers import SOFT_LINE
 
 _MOST_KEPT = 512
-_LONGEST_KEPT = 16_000  # 512 of these would be 20 MB
+_LONGEST_LINE, _LONGEST_PIECE = 1_000, 16_000  # 512 of these would be 20 MB
 # SMTP doubles a dot at the beginning of a line, and one such line (CSS has them) has the whole mail copied.
 _DOTS = re.compile(rb"^\.", re.MULTILINE)
 # b2a_qp counts a space at the end of a line as one byte and then writes three.
@@ -22,15 +22,15 @@ _TOO_LONG = re.compile(rb"^(.{74,75})(=(?:20|09))$", re.MULTILINE)
 
 
 class _Remembered(dict[str, bytes]):
-    """Texts, and what ``encode`` makes of them; forgets all once there are many."""
+    """Texts, none over ``longest``, and what ``encode`` makes of them; forgets all once there are many."""
 
-    def __init__(self, encode: Callable[[str], bytes]) -> None:
+    def __init__(self, encode: Callable[[str], bytes], longest: int) -> None:
         super().__init__()
-        self._encode = encode
+        self._encode, self._longest = encode, longest
 
     def __missing__(self, text: str) -> bytes:
         encoded = self._encode(text)
-        if len(text) <= _LONGEST_KEPT:
+        if len(text) <= self._longest:
             if len(self) >= _MOST_KEPT:
                 self.clear()
             self[text] = encoded
@@ -82,4 +82,4 @@ def _encoded(text: str) -> bytes:
     return encoded.replace(b"\n", b"\r\n")
 
 
-_lines, _pieces = _Remembered(_line), _Remembered(_piece)
+_lines, _pieces = _Remembered(_line, _LONGEST_LINE), _Remembered(_piece, _LONGEST_PIECE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import email
 import email.header
 import email.policy
+import tracemalloc
 from email.message import EmailMessage
 
 import pytest
@@ -15,6 +16,7 @@ from mailerd.config import Config
 from mailerd.errors import ConfigurationError
 from mailerd.message import Composer, MailSettings, Message, Rendered, address, mailbox, message_id
 from mailerd.message.addresses import LONGEST, ORDINARY, checked_address
+from mailerd.message.quoted import quoted_lines, quoted_pieces
 
 # Whatever a template may produce: newlines, NUL, halves of surrogate pairs, header look-alikes.
 TEXTS = st.text(st.characters(categories=("L", "N", "P", "S", "Z", "C")), max_size=300)
@@ -129,6 +131,22 @@ def test_encoded_lines_hardly_begin_with_a_dot(text: str, remain: int) -> None:
     assert b"quoted-printable" in message.content
     assert message.content.count(b"\r\n.") == remain
     assert body(parsed(message), "html") == expected(html)
+
+
+def test_what_is_remembered_of_texts_has_an_end() -> None:
+    """A batch whose mails have nothing in common leaves a worker no larger than any other."""
+    tracemalloc.start()
+    try:
+        for number in range(1100):
+            quoted_lines(f"{number}é" + "x" * 900 + "\n")
+            quoted_pieces([f"{number}é" + "x" * 900])
+        for number in range(100):
+            quoted_pieces([f"{number}" + "x" * 20_000])
+        left, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert left < 2_500_000
 
 
 def test_the_headers_say_what_they_must() -> None:
