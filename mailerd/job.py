@@ -27,6 +27,7 @@ MAX_NESTING = 100
 _as_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 _as_sorted_json = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")
+_THREE_NAMES = re.compile("\n".join([_NAME.pattern] * 3))
 _TOO_DEEP = "not JSON that we take: nested too deeply"
 _NAME_RULE = "1 to 128 of A-Z a-z 0-9 . _ @ + -, beginning with a letter or digit"
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
@@ -120,7 +121,7 @@ def parse_json(raw: bytes) -> Any:
     Raises ``NotJson`` with a sentence that says what is wrong with it.
     """
     try:
-        value = _DECODER.decode(raw.decode("utf-8"))
+        value = _decoded(raw.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise NotJson(f"not UTF-8: byte {error.start} is not valid") from None
     except RecursionError:
@@ -144,9 +145,7 @@ def job_from(value: Any) -> EmailJob:
     if not isinstance(value, dict):
         raise JobRejected("not a job: a JSON object is needed", (Problem("", "must be a JSON object"),))
     problems = [
-        *_name(value, "client_id"),
-        *_name(value, "template_id"),
-        *_name(value, "batch_id"),
+        *_names(value),
         *_contacts(value),
         *_variables(value),
     ]
@@ -171,6 +170,15 @@ def is_name(text: str) -> bool:
 def is_contact_id(text: str) -> bool:
     """Whether ``text`` can be a contact id."""
     return 0 < len(text) <= MAX_CONTACT_ID and not _CONTROL.search(text)
+
+
+def _decoded(text: str) -> Any:
+    """What the decoder makes of it, without its two looks for white space where there is none around it."""
+    try:
+        value, end = _scan(text, 0)
+    except StopIteration:
+        end = -1
+    return value if end == len(text) else _DECODER.decode(text)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -203,6 +211,17 @@ def _no_constant(name: str) -> NoReturn:
 
 # Made once, and fast: it is the C scanner, which calls back for each object, fraction and constant only.
 _DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
+_scan = _DECODER.scan_once  # type: ignore[attr-defined] # its types do not know it
+
+
+def _names(value: dict[str, Any]) -> list[Problem]:
+    try:
+        # No name holds a line break, so that one look tells of all.
+        if _THREE_NAMES.fullmatch("\n".join((value["client_id"], value["template_id"], value["batch_id"]))):
+            return []
+    except (KeyError, TypeError):
+        pass  # missing, or no string: each is looked at
+    return [problem for field in ("client_id", "template_id", "batch_id") for problem in _name(value, field)]
 
 
 def _name(value: dict[str, Any], field: str) -> list[Problem]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 # Seconds of work that one claim should bring.
 MOMENT = 0.05
-MOST = 32
+MOST = 100
 # A handful that takes so much longer than it should goes back, for others to take.
 TOO_LONG = 4 * MOMENT
 
