@@ -36,6 +36,13 @@ def test_the_original_job_is_read() -> None:
     assert job == EmailJob("c1", ("a", "b"), "t1", "b1")
 
 
+def test_white_space_around_a_job_says_nothing() -> None:
+    """Before and after the object, as RFC 8259 allows; anything else there is none of ours."""
+    raw = pushed()
+
+    assert parse_job(b" \r\n\t" + raw + b"\n ") == parse_job(raw + b"\n") == parse_job(raw)
+
+
 @pytest.mark.parametrize(
     "raw",
     [
