@@ -20,7 +20,7 @@ from typing import Self
 import psutil
 
 from chaos import jobs, rates
-from chaos.group import Group
+from chaos.group import REPLICAS, Group
 from chaos.schedule import HOSTS
 from rigs.daemon import Daemon, Sections
 from rigs.project import Project
@@ -43,7 +43,7 @@ class Setup:
     server: str
     unknown: str = "hold"
     fetch: str = "blmove"
-    sentinels: bool = False  # a master with two replicas, of which one confirms, under three sentinels
+    sentinels: bool = False  # a master with two replicas, both of which confirm, under three sentinels
     planted: str = ""
     delay: float = 0.04  # of the mail server, after each final dot
     envelope: float = 0.0  # of the mail server, before it answers to RCPT
@@ -231,7 +231,10 @@ class Fleet:
         )
         if self.group is not None:
             url = self.group.url
-        sections["redis"] = {"url": url, "startup_timeout": 60, "replicas": int(self.setup.sentinels)}
+        # As many copies as replicas: with fewer Sentinel may choose one that has not confirmed, and what it
+        # forgets then looks like a defect of ours.
+        copies = REPLICAS if self.group is not None else 0
+        sections["redis"] = {"url": url, "startup_timeout": 60, "replicas": copies}
         if self.setup.limited:
             sections["limits"] = dict(rates.LIMITS)
         for name, keys in self.setup.overlay.items():

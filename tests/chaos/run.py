@@ -44,7 +44,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--sentinels",
         action="store_true",
-        help="a master and two replicas under sentinels, redis.replicas = 1, failovers among the faults",
+        help="a master and two replicas under sentinels, redis.replicas = 2, failovers among the faults",
     )
     parser.add_argument(
         "--limits",

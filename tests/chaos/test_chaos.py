@@ -80,7 +80,7 @@ def test_the_same_on_redis_6_2(tmp_path: Path, played: Played) -> None:
 
 
 def test_failovers_lose_nobody_and_mail_nobody_twice(debian_redis_program: str, played: Played) -> None:
-    """Redis 7.0 under sentinels, with redis.replicas = 1: masters die and freeze among the other faults."""
+    """Redis 7.0 under sentinels, with redis.replicas = 2: masters die and freeze among the other faults."""
     outcome = played(Plan(seed=8, faults=18), Setup(debian_redis_program, sentinels=True))
     assert set(schedule.OF_SENTINELS) <= set(outcome.played)
 
