@@ -99,16 +99,16 @@ class Campaign:
             return
         faults_around.resume_all(self._stage)
         give_up, quiet_since, before = 0.0, 0.0, -1
-        pause = threading.Event()
+        pause, fetch = threading.Event(), self._fleet.setup.fetch
         with contextlib.closing(self._fleet.redis.client()) as client:
-            while (left := leftovers.open_recipients(client)) or leftovers.stirs(client):
+            while (left := leftovers.open_recipients(client)) or leftovers.stirs(client, fetch):
                 now = time.monotonic()
                 give_up = give_up if left == before else now + self._plan.settled_within
                 before = left
                 orphans = leftovers.orphans(client)
-                quiet_since = 0.0 if leftovers.stirs(client) else quiet_since or now
+                quiet_since = 0.0 if leftovers.stirs(client, fetch) else quiet_since or now
                 lost = quiet_since and now - quiet_since > LEASE + 2
-                if lost and not orphans and self._fleet.setup.fetch == "brpop":
+                if lost and not orphans and fetch == "brpop":
                     return
                 if orphans or lost or now > give_up:
                     self.outcome.breaches += orphans or [f"{left} recipients are open, and nothing moves"]

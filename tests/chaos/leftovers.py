@@ -31,11 +31,17 @@ def orphans(client: Any) -> list[str]:
     return found
 
 
-def stirs(client: Any) -> bool:
-    """Whether any job is anywhere: waiting, aside, parked, cut into slices, in line or in a hand."""
+def stirs(client: Any, fetch: str) -> bool:
+    """
+    Whether any job is anywhere: waiting, aside, parked, cut into slices, in line or in a hand.
+
+    With brpop a ticket may be lost like any job; then the slices that wait for it stir nobody.
+    """
     if client.llen(KEYS.queue) or client.zcard(KEYS.retry) or client.llen(KEYS.sweeps):
         return True
-    patterns = (f"{KEYS.hand('')}*", f"{KEYS.side('')}*", f"{KEYS.parked('')}*", KEYS.line("*"))
+    patterns = [f"{KEYS.hand('')}*", f"{KEYS.parked('')}*", KEYS.line("*")]
+    if fetch != "brpop":
+        patterns.append(f"{KEYS.side('')}*")
     return any(client.llen(key) for each in patterns for key in client.scan_iter(match=each, count=1000))
 
 
