@@ -108,7 +108,7 @@ def _claim_one(world: World, inc: int, contact: int, delta: Counter[str], *, ret
         return "unknown"
     if letter == "d" and not retry:
         return "deferred"
-    if letter in "cu" and not world.lacks("a doubt by taking over"):
+    if letter in "cu" and row[1:] != str(inc) and not world.lacks("a doubt by taking over"):
         world.doubted = put(world.doubted, contact, _in_doubt(world.doubted[contact], row[1:]))
     if letter in "qdcu" or world.lacks("no ledger"):
         return _become(world, contact, f"c{inc}", delta, "claimed")
@@ -258,8 +258,7 @@ def _is_news(world: World, contact: int, inc: int, letter: str) -> bool:
 
 def arrive(world: World, inc: int) -> None:
     """It has told all, and is registered; whoever is so no more is forgotten."""
-    if not world.incs[inc].known:
-        world.inc(inc, known="w")
+    world.inc(inc, known="w")
     known = {one for one in world.arrivals if world.incs[one].known == "w"}
     world.arrivals = tuple(sorted({*known, inc}))
 
