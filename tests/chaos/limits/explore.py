@@ -8,6 +8,7 @@ permit is lost, and whoever stands in line is served.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
@@ -99,6 +100,7 @@ def _not_served(moves: Moves, alone: Moment) -> str:
 
 def main() -> int:
     """Explore what is asked for; the exit code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # nothing may be left behind
     parser = argparse.ArgumentParser(description="All that may happen between workers under a limit.")
     parser.add_argument("--case", default="", help="only the cases with that word in their name")
     parser.add_argument("--planted", action="store_true", help="each planted fault, which must be found")
