@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +14,12 @@ from rigs.redis_server import RedisServer, shipped_valkey
 from rigs.sink import Sink
 
 RedisServers = Callable[..., RedisServer]
+
+
+def pytest_configure() -> None:
+    """Programs that tests start hear Ctrl-C, also where a shell's ``&`` has taken it from the tests."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
