@@ -22,7 +22,7 @@ from redis.retry import Retry
 from mailerd.clock import Clock, Stop
 from mailerd.config import Redis as RedisSettings
 from mailerd.config.urls import is_sentinel_url, parse_sentinel_url
-from mailerd.errors import RedisRefused, RedisReplaced, RedisUnavailable
+from mailerd.errors import RedisRefused, RedisReplaced, RedisUnavailable, TooFewCopies
 from mailerd.queue import leaving
 
 log = logging.getLogger(__name__)
@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 CONNECT_TIMEOUT = 3.0
 COMMAND_TIMEOUT = 5.0
 LONGEST_PAUSE = 5.0
+# A server that answers can be asked sooner; asking for copies takes up to 0.8 s itself.
+LONGEST_PAUSE_FOR_COPIES = 1.0
 
 # Replies of a server that is there but cannot serve us now; each passes by itself or by an operator's hand.
 # Redis 6.2 tells the code somewhere inside where a script met it.
@@ -117,9 +119,20 @@ def _words(error: BaseException) -> str:
     return words if code in (None, "ERR") else f"{code} {words}"
 
 
+_growing = tenacity.wait_random_exponential(multiplier=0.1, max=LONGEST_PAUSE, min=0.1)
+
+
+def _next_pause(state: tenacity.RetryCallState) -> float:
+    fault = state.outcome.exception() if state.outcome is not None else None
+    longest = LONGEST_PAUSE_FOR_COPIES if isinstance(fault, TooFewCopies) else LONGEST_PAUSE
+    return min(_growing(state), longest)
+
+
 class Patience:
     """
     Repeats what may be repeated until Redis answers, with pauses that grow to 5 s; a stop ends it.
+
+    Where it answers and replicas do not, they grow to 1 s.
 
     ``pausing`` is told before each pause how long it is (seconds), so that a watchdog knows of the wait.
     Only the change of state is logged, not each attempt.
@@ -148,7 +161,7 @@ class Patience:
     def _retrying(self) -> tenacity.Retrying:
         return tenacity.Retrying(
             retry=tenacity.retry_if_exception_type((RedisUnavailable, RedisRefused)),
-            wait=tenacity.wait_random_exponential(multiplier=0.1, max=LONGEST_PAUSE, min=0.1),
+            wait=_next_pause,
             stop=lambda _: bool(self._stop),
             sleep=self._pause,
             before_sleep=self._note_try,

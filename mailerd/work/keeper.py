@@ -50,6 +50,7 @@ class Keeper:
         self._clock = clock
         self._abort = abort
         self._lease: Lease | None = None
+        self._told: Lease | None = None  # that it has lapsed
         self._taking = False
         self._closed = Stop()
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
@@ -99,7 +100,8 @@ class Keeper:
         if lease is None or (deadline and self._clock.monotonic() > deadline):
             return  # a worker without progress must not look alive
         try:
-            if not lease.renew(self._client, self._keys):
+            if not lease.renew(self._client, self._keys) and self._told is not lease:
+                self._told = lease
                 log.warning(
                     "The lease has lapsed: another worker may take over",
                     extra={"event": "lease.lapsed", "incarnation": lease.incarnation},

@@ -52,7 +52,7 @@ PRESETS: Mapping[str, Preset] = {
         overlay={"workers": {"max_jobs": 0}},
     ),
     "no-linger": Preset("nobody will ever look", ("parked-take",), 3, sizes=(1,), backlog=20),
-    "ack-before-mark": Preset("nothing moves", ("kill-worker",), 3, backlog=1000),
+    "ack-before-mark": Preset("nothing moves", ("kill-worker",), 8, sizes=(60, 100), backlog=1000),
     "board-ignored": Preset("no hand-over of it was cut", ("kill-worker",), 8, envelope=0.15),
     "busy-is-dead": Preset(
         "times, and 0 hand-overs were cut",

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -435,6 +436,24 @@ def test_the_living_are_never_reaped(
     holds_for(lambda: reaper.upkeep.reap_lapsed() == 0, seconds, "a false recovery")
 
     assert all(one.lives() for one in leases)
+
+
+def test_a_lease_that_has_lapsed_is_told_once(
+    valkey: RedisServer, tmp_path: Path, stack: ExitStack, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However long its worker waits for something else before it hears of it."""
+    client = stack.enter_context(valkey.client())
+    lease = kept(stack, tmp_path, valkey.url, 1.0, 0)
+
+    def renewals() -> int:
+        stats: Any = client.info("commandstats")
+        return int(stats["cmdstat_evalsha"]["calls"])
+
+    client.delete(LedgerBench(client).keys.lease(lease.incarnation))
+    before = renewals()
+    wait_until(lambda: renewals() >= before + 3)
+
+    assert [record.event for record in caplog.records] == ["lease.lapsed"]
 
 
 # sizes

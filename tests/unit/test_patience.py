@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from mailerd.clock import Stop, SystemClock
-from mailerd.errors import RedisRefused, RedisReplaced, RedisUnavailable
+from mailerd.errors import RedisRefused, RedisReplaced, RedisUnavailable, TooFewCopies
 from mailerd.queue.connection import Patience
 
 ANOTHER = RedisReplaced("it is another life of Redis")
@@ -66,6 +66,22 @@ def test_redis_is_back_once_it_answers(caplog: pytest.LogCaptureFixture) -> None
         Patience(clock, Quick()).call(operation)
 
     assert said == [["redis.away", "redis.back"]]
+
+
+@pytest.mark.parametrize(("fault", "longest"), [(AWAY, 5.0), (TooFewCopies(0, 2), 1.0)])
+def test_a_server_that_answers_is_asked_sooner(fault: Exception, longest: float) -> None:
+    """However long replicas were away: two waits for them in a row are over well within 10 s."""
+    coming, pauses = iter([fault] * 60), list[float]()
+
+    def operation() -> None:
+        for each in coming:
+            raise each
+
+    Patience(SystemClock(), Quick(), pauses.append).call(operation)
+
+    assert len(pauses) == 59
+    assert max(pauses[30:]) <= longest
+    assert longest == 1.0 or max(pauses) > 1.0
 
 
 def test_a_stop_ends_the_tries(caplog: pytest.LogCaptureFixture) -> None:
