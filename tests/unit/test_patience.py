@@ -68,7 +68,7 @@ def test_redis_is_back_once_it_answers(caplog: pytest.LogCaptureFixture) -> None
     assert said == [["redis.away", "redis.back"]]
 
 
-@pytest.mark.parametrize(("fault", "longest"), [(AWAY, 5.0), (TooFewCopies(0, 2), 1.0)])
+@pytest.mark.parametrize(("fault", "longest"), [(AWAY, 3.0), (TooFewCopies(0, 2), 1.0)])
 def test_a_server_that_answers_is_asked_sooner(fault: Exception, longest: float) -> None:
     """However long replicas were away: two waits for them in a row are over well within 10 s."""
     coming, pauses = iter([fault] * 60), list[float]()
