@@ -26,7 +26,7 @@ from mailerd.queue.keys import Keys
 
 log = logging.getLogger(__name__)
 
-# Seconds: a worker that waits for Redis looks again after 3 s at the latest, a little later on a busy machine.
+# Seconds: a worker that waits for Redis looks again after 3 s at the latest, or a little later.
 LONGEST_WAIT = 6.0
 LOOK_EVERY = 0.2
 
