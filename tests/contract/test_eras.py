@@ -15,7 +15,6 @@ from mailerd.errors import RedisReplaced
 from mailerd.outcome import Kind, Outcome
 from mailerd.queue.claims import Claims
 from mailerd.queue.eras import arrive, era_of, replay
-from mailerd.queue.lease import register
 from mailerd.queue.payloads import Slice
 from mailerd.work.failover import Failover
 from rigs.ledger_bench import Hands, LedgerBench, booking, contacts, job
@@ -382,16 +381,6 @@ def test_who_has_not_met_an_era_is_named(client: redis.Redis) -> None:
     bench.upkeep.reap_lapsed()
     assert arrive(client, bench.keys, one.incarnation, "e2") == set()
     assert client.hkeys(bench.keys.arrivals) == [one.incarnation.encode()]
-
-
-def test_who_is_registered_by_a_worker_that_has_met_the_era_is_not_waited_for(client: redis.Redis) -> None:
-    """It has told all before, and goes on under another number; the next era has yet to hear it."""
-    bench = LedgerBench(client)
-    one = bench.hands()
-    register(client, bench.keys, 5, bench.clock, "e1")
-
-    assert arrive(client, bench.keys, one.incarnation, "e1") == set()
-    assert len(arrive(client, bench.keys, one.incarnation, "e2")) == 1
 
 
 def test_who_is_not_registered_yet_is_not_by_arriving(client: redis.Redis) -> None:
