@@ -132,15 +132,15 @@ def celery(scene: Scene) -> Iterator[Sending]:
             program.stop()
 
 
-class Celeries:
-    """Celery, a task a mail."""
+class Launched:
+    """A program that is started on what was pushed before, and again after each kill."""
 
-    def __init__(self, program: Celery, far: Far) -> None:
-        self._program, self._far = program, far
+    def __init__(self, program: Celery | PostOffice) -> None:
+        self._program = program
         self.pid = 0
 
     def begin(self, mails: int) -> None:
-        """Push the tasks."""
+        """Push the mails, then start it."""
         self._program.push(mails)
         self.pid = self._program.launch()
 
@@ -148,6 +148,14 @@ class Celeries:
         """All of it."""
         self._program.kill()
         self._program.launch()
+
+
+class Celeries(Launched):
+    """Celery, a task a mail."""
+
+    def __init__(self, program: Celery, far: Far) -> None:
+        super().__init__(program)
+        self._far = far
 
     def finish(self) -> set[str]:
         """It keeps no record of a mail: nobody."""
@@ -172,26 +180,16 @@ def post_office(scene: Scene) -> Iterator[Sending]:
         program.kill()
 
 
-class Offices:
+class Offices(Launched):
     """django-post_office, a row a mail."""
 
     def __init__(self, program: PostOffice) -> None:
-        self._program = program
-        self.pid = 0
-
-    def begin(self, mails: int) -> None:
-        """Write the rows."""
-        self._program.push(mails)
-        self.pid = self._program.launch()
-
-    def kill(self) -> None:
-        """All of it."""
-        self._program.kill()
-        self._program.launch()
+        super().__init__(program)
+        self._office = program
 
     def finish(self) -> set[str]:
         """Each row is sent or not: nobody."""
-        wait_until(lambda: not self._program.running, PATIENCE)
+        wait_until(lambda: not self._office.running, PATIENCE)
         return set()
 
 

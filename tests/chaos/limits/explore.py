@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +24,8 @@ if __name__ == "__main__":
 from chaos.limits.cases import CASES, PLANTED, larger
 from chaos.limits.moves import Case, Moment, Moves, Worker, breach, canonical, first, later
 from chaos.limits.world import Scripts
+from chaos.model.explore import Finding
 from rigs.redis_server import RedisServer, shipped_valkey
-
-
-@dataclass
-class Finding:
-    """How many moments and moves there are; a breach, and the moves that led to it."""
-
-    moments: int = 0
-    moves: int = 0
-    breach: str = ""
-    trace: tuple[str, ...] = ()
 
 
 def explore(case: Case, client: Any, edits: Mapping[str, str] | None = None) -> Finding:
