@@ -214,8 +214,13 @@ def test_usr1_tells_the_state_and_usr2_the_stacks_of_everybody(made_up: Callable
     daemon = made_up().start().wait_until_ready()
     before = daemon.workers()
 
-    daemon.send(signal.SIGUSR1)
-    for line in ("State: main: ready True", "State: supervisor: ", f"State: worker 2: pid {before[2]}, idle"):
+    def told() -> bool:
+        """Asked again, since the daemon is ready as soon as one of its workers is."""
+        daemon.send(signal.SIGUSR1)
+        return f"State: worker 2: pid {before[2]}, idle" in daemon.log
+
+    wait_until(told, 5.0, lambda: daemon.log)
+    for line in ("State: main: ready True", "State: supervisor: ", f"State: worker 1: pid {before[1]}, idle"):
         wait_until(lambda line=line: line in daemon.log, 5.0, lambda: daemon.log)
     daemon.send(signal.SIGUSR2)
     for function in ("in housekeep", "in _turn", "in _wait", "in work"):
