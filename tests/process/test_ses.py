@@ -81,11 +81,12 @@ def test_errors_within_ses_make_few_unknown(start: Start, project: Project, fake
     daemon = start(workers={"processes": 1, "connections": 4})
     daemon.post("/queue", job("news", contacts))
     wait_until(lambda: len(fake.mails()) >= 7, 30, daemon.tail)
-    waiting, taken = daemon.batch("news"), [mail.time for mail in fake.mails()]
+    waiting = wait_until(lambda: daemon.batch("news")["waiting_for"], 10, daemon.tail)
+    taken = [mail.time for mail in fake.mails()]
     fake.state.rules = []
     batch = daemon.wait_for_batch("news", 40, states=("needs_attention",))
 
-    assert waiting["waiting_for"].startswith("no answer to ")
+    assert waiting.startswith("no answer to ")
     pauses = [after - before for before, after in pairwise(taken[-4:])]
     assert 0.9 < pauses[0] < pauses[1] < pauses[2], pauses
     assert 7 <= batch["counts"]["unknown"] <= 9
