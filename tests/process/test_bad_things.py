@@ -175,8 +175,7 @@ def test_the_database_is_away(daemons: Daemons, valkey: RedisServer, sink: Sink,
     hidden = project.database.rename(project.database.with_suffix(".hidden"))
     daemon = daemons(project.sections(valkey, sink)).start()
     daemon.post("/queue", job("patient", contacts))
-    wait_until(lambda: daemon.batch("patient")["waiting_for"], 10, daemon.tail)
-    assert daemon.batch("patient")["counts"] == {"queued": 3}
+    assert daemon.wait_for_reason("patient")["counts"] == {"queued": 3}
     hidden.rename(project.database)
     batch = daemon.wait_for_batch("patient", 40)
 
@@ -190,7 +189,7 @@ def test_the_mail_server_is_away(daemons: Daemons, valkey: RedisServer, sink: Si
     sink.stop()
     daemon = daemons(project.sections(valkey, sink, mail={"retry_delays": [1]})).start()
     daemon.post("/queue", job("patient", contacts))
-    wait_until(lambda: daemon.batch("patient")["waiting_for"], 10, daemon.tail)
+    daemon.wait_for_reason("patient")
     sink.start()
     batch = daemon.wait_for_batch("patient", 40)
 

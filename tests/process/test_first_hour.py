@@ -30,7 +30,6 @@ from rigs.ports import free_port
 from rigs.project import Project, job, push
 from rigs.redis_server import RedisServer
 from rigs.sink import Sink
-from rigs.waiting import wait_until
 
 Daemons = Callable[..., Daemon]
 RedisServers = Callable[..., RedisServer]
@@ -607,8 +606,7 @@ def test_a_mistake_on_the_way_out(
     daemon.post("/queue", job("first", ["user1"]))
     daemon.wait_for_line("The route is blocked: ")
 
-    wait_until(lambda: daemon.batch("first")["waiting_for"], 10, daemon.tail)
-    batch = daemon.batch("first")
+    batch = daemon.wait_for_reason("first")
     assert (batch["waiting_for"], batch["counts"]) == (message, {"queued": 1})
     assert f"The route is blocked: {message}" in words(daemon.log)
     assert "hunter2" not in daemon.log

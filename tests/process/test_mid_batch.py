@@ -112,8 +112,7 @@ def test_a_refused_login_fails_nobody_and_can_be_mended(
     daemon = daemons(project.sections(valkey, sink, smtp=smtp)).start()
     for batch_id in ("given-up", "waits"):
         daemon.post("/queue", job(batch_id, contacts))
-    wait_until(lambda: daemon.batch("waits")["waiting_for"], 10, daemon.tail)
-    assert daemon.batch("waits")["counts"] == {"queued": 5}
+    assert daemon.wait_for_reason("waits")["counts"] == {"queued": 5}
 
     assert daemon.post("/batches/given-up/cancel").status == 202
     wait_until(lambda: daemon.batch("given-up")["counts"] == {"cancelled": 5}, 2)

@@ -38,7 +38,7 @@ def test_a_server_that_takes_mails_and_says_nothing_gets_few(
     daemon.post("/queue", job("silent", contacts))
     wait_until(lambda: len(sink.mails()) >= 10, 30, daemon.tail)
 
-    waiting = daemon.batch("silent")
+    waiting = daemon.wait_for_reason("silent")
     assert waiting["waiting_for"].startswith("no answer to ")
     sink.behave()
     batch = daemon.wait_for_batch("silent", 60, states=("needs_attention",))
@@ -69,7 +69,7 @@ def test_a_refused_account_stops_at_one_recipient_and_is_told_once(
     wait_until(lambda: len(sink.hand_overs()) >= 2, 20, daemon.tail)
 
     assert len({one.recipient for one in sink.hand_overs()}) == 1
-    batch = daemon.batch("stopped")
+    batch = daemon.wait_for_reason("stopped")
     assert set(batch["counts"]) <= {"queued", "sending"}
     assert batch["waiting_for"] == reply
     wait_until(lambda: "mailerd_worker_state" in waiting(daemon), 5, daemon.tail)

@@ -81,12 +81,12 @@ def test_errors_within_ses_make_few_unknown(start: Start, project: Project, fake
     daemon = start(workers={"processes": 1, "connections": 4})
     daemon.post("/queue", job("news", contacts))
     wait_until(lambda: len(fake.mails()) >= 7, 30, daemon.tail)
-    waiting = wait_until(lambda: daemon.batch("news")["waiting_for"], 10, daemon.tail)
+    waiting = daemon.wait_for_reason("news")
     taken = [mail.time for mail in fake.mails()]
     fake.state.rules = []
     batch = daemon.wait_for_batch("news", 40, states=("needs_attention",))
 
-    assert waiting.startswith("no answer to ")
+    assert waiting["waiting_for"].startswith("no answer to ")
     pauses = [after - before for before, after in pairwise(taken[-4:])]
     assert 0.9 < pauses[0] < pauses[1] < pauses[2], pauses
     assert 7 <= batch["counts"]["unknown"] <= 9
@@ -106,8 +106,7 @@ def test_a_used_up_day_is_waited_for(
     fake.spend(4)
     daemon = start(workers={"processes": 2})
     daemon.post("/queue", job("news", contacts))
-    wait_until(lambda: daemon.batch("news")["waiting_for"], 10, daemon.tail)
-    waiting = daemon.batch("news")
+    waiting = daemon.wait_for_reason("news")
     fake.state.day = 50
     valkey.client().delete("{email_queue}:account")  # a minute has passed
     batch = daemon.wait_for_batch("news", 30)
@@ -134,8 +133,7 @@ def test_a_day_that_ends_before_the_account_says_so_is_waited_for(
     fake.state.rules = [{"do": f"TooManyRequestsException: {TOO_MANY}", "times": 1}]
     daemon = start(workers={"processes": 1, "connections": 1})
     daemon.post("/queue", job("news", contacts))
-    wait_until(lambda: daemon.batch("news")["waiting_for"], 10, daemon.tail)
-    waiting = daemon.batch("news")
+    waiting = daemon.wait_for_reason("news")
     fake.state.day = 50_000
     valkey.client().delete("{email_queue}:account")
     batch = daemon.wait_for_batch("news", 30)

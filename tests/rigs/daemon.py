@@ -245,6 +245,15 @@ class Daemon:
         wait_until(there, deadline, lambda: f"batch {batch_id} is {last}\n{self.tail()}")
         return last[0]
 
+    def wait_for_reason(self, batch_id: str, deadline: float = 10.0) -> Any:
+        """The batch in a moment in which it says what it waits for; while a try is under way it may not."""
+
+        def waiting() -> Any:
+            batch = self.batch(batch_id)
+            return batch["waiting_for"] and batch
+
+        return wait_until(waiting, deadline, self.tail)
+
     # --- within -------------------------------------------------------------------------------------
 
     def _handing_over(self) -> list[str]:
