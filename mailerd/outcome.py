@@ -53,6 +53,8 @@ class Kind(StrEnum):
     OVER_QUOTA = "over_quota"  # refused for what we have sent today: likewise, and the fleet waits
 
 
+# Outcomes that say that the route is out of order.
+OUT_OF_ORDER = frozenset({Kind.BLOCKED, Kind.REFUSED})
 # Outcomes that say how much the route takes.
 SLOWER = frozenset({Kind.THROTTLED, Kind.OVER_QUOTA})
 

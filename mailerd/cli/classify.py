@@ -15,7 +15,7 @@ import click
 from mailerd.cli.configuration import config_option, configuration
 from mailerd.cli.output import AskedAmiss, json_option, show_facts, show_json, span
 from mailerd.config import Config
-from mailerd.outcome import SLOWER, Kind
+from mailerd.outcome import OUT_OF_ORDER, SLOWER, Kind
 from mailerd.transports.replies import TRY_ELSEWHERE, At, Reply, ReplyTable, Verdict
 from mailerd.transports.reply_table import Meaning
 
@@ -105,12 +105,12 @@ def _recipient(verdict: Verdict, config: Config) -> str:
 def _route(kind: Kind) -> str:
     if kind in SLOWER:
         return _SLOWER[kind]
-    if kind not in (Kind.BLOCKED, Kind.REFUSED):
+    if kind not in OUT_OF_ORDER:
         return _GOES_ON
-    from mailerd.delivery import OUT_OF_ORDER
+    from mailerd.delivery import end_of
     from mailerd.work.route import LONGEST_PAUSE
 
-    longest = LONGEST_PAUSE[OUT_OF_ORDER[kind]]
+    longest = LONGEST_PAUSE[end_of(kind)]
     return f"pauses: nobody is handed over; tried again after 1 s, then ever later, up to {span(longest)}"
 
 

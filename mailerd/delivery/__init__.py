@@ -6,6 +6,6 @@ Knows the ledger, the contacts, the letter and the transport's sessions; knows n
 """
 
 from mailerd.delivery.delivery import Delivery
-from mailerd.delivery.values import OUT_OF_ORDER, End, Letter, Pass, Way, Work, variables_of
+from mailerd.delivery.values import End, Letter, Pass, Way, Work, end_of, variables_of
 
-__all__ = ["OUT_OF_ORDER", "Delivery", "End", "Letter", "Pass", "Way", "Work", "variables_of"]
+__all__ = ["Delivery", "End", "Letter", "Pass", "Way", "Work", "end_of", "variables_of"]

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from mailerd.delivery.values import OUT_OF_ORDER, End, Pass
+from mailerd.delivery.values import End, Pass, end_of
 from mailerd.message import Message
-from mailerd.outcome import Kind, Outcome
+from mailerd.outcome import OUT_OF_ORDER, Kind, Outcome
 from mailerd.queue.answers import Booking, ClaimAnswer, Claimed, Halt
 from mailerd.queue.limits import Wait
 
@@ -76,6 +76,6 @@ class Group:
     def came_to(self, outcome: Outcome) -> None:
         """A hand-over has come to this, which may end the pass; a route out of order is its best reason."""
         if outcome.kind in OUT_OF_ORDER:
-            self.ended = Pass(OUT_OF_ORDER[outcome.kind], outcome.reason)
+            self.ended = Pass(end_of(outcome.kind), outcome.reason)
         elif outcome.kind is Kind.WITHHELD and self.ended is None:
             self.ended = Pass(End.STOPPED)

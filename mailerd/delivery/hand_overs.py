@@ -14,9 +14,8 @@ from mailerd.board import Slot
 from mailerd.clock import Clock, Stop
 from mailerd.delivery.group import Group
 from mailerd.delivery.silence import Silence
-from mailerd.delivery.values import OUT_OF_ORDER
 from mailerd.message import Message
-from mailerd.outcome import SLOWER, Kind, Outcome
+from mailerd.outcome import OUT_OF_ORDER, SLOWER, Kind, Outcome
 from mailerd.queue.lease import Lease
 
 

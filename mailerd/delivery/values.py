@@ -14,7 +14,7 @@ from enum import Enum, auto
 from mailerd.contacts import Contact
 from mailerd.errors import RenderFailed
 from mailerd.message import Composer, Message
-from mailerd.outcome import Kind, Outcome, RetryPolicy
+from mailerd.outcome import OUT_OF_ORDER, Kind, Outcome, RetryPolicy
 from mailerd.queue.keys import Batch
 from mailerd.queue.limiter import Limiter
 from mailerd.queue.limits import Wait
@@ -35,9 +35,12 @@ class End(Enum):
 
 
 # Outcomes of attempts in which nothing was handed over.
-NO_HAND_OVER = frozenset({Kind.WITHHELD, Kind.BLOCKED, Kind.REFUSED})
-# How an attempt that found the route out of order ends a pass.
-OUT_OF_ORDER = {Kind.BLOCKED: End.BLOCKED, Kind.REFUSED: End.REFUSED}
+NO_HAND_OVER = OUT_OF_ORDER | {Kind.WITHHELD}
+
+
+def end_of(kind: Kind) -> End:
+    """How an attempt that found the route out of order ends a pass: the two have one name."""
+    return End[kind.name]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,11 @@ from __future__ import annotations
 
 from collections import deque
 
-from mailerd.outcome import Kind, Outcome
+from mailerd.outcome import OUT_OF_ORDER, Kind, Outcome
 from mailerd.transports.connection import LoginRefused, RouteDown
 from mailerd.transports.dialogue import ABORTED, Mail, Stage
 from mailerd.transports.relays import Relay, Relays
 from mailerd.transports.session import HandOvers
-
-_OUT_OF_ORDER = frozenset({Kind.BLOCKED, Kind.REFUSED})
 
 
 class InHand:
@@ -74,7 +72,7 @@ class InHand:
         """The server has answered; False where another relay should be asked from now on."""
         if outcome.kind is Kind.SENT:
             self._relays.worked(relay)
-        if outcome.kind not in _OUT_OF_ORDER:
+        if outcome.kind not in OUT_OF_ORDER:
             self.answer(mail, outcome)
             return True
         self._relays.failed(relay, outcome.kind, outcome.reason)

@@ -22,10 +22,10 @@ from mailerd.board.slot import slot_size
 from mailerd.clock import Stop
 from mailerd.config import Config
 from mailerd.contacts import Contact
-from mailerd.delivery import OUT_OF_ORDER, Delivery, Pass, Way
+from mailerd.delivery import Delivery, Pass, Way
 from mailerd.errors import ContactsUnavailable
 from mailerd.message import Message
-from mailerd.outcome import Kind, Outcome
+from mailerd.outcome import OUT_OF_ORDER, Kind, Outcome
 from mailerd.queue.claims import Claim
 from mailerd.queue.limiter import Limiter, Outside
 from mailerd.transports import Domains
