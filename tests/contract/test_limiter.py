@@ -238,6 +238,7 @@ def test_a_day_is_24_hours_back_from_now(bench: LedgerBench, caplog: pytest.LogC
     fleet = Fleet(bench, per_day=10)
     sender, other = fleet.sender(), fleet.sender()
     assert sender.send(6) == 6
+    sender.limiter.settle()
     fleet.pass_time(DAY // 2)
     assert other.send(9) == 4
     other.limiter.settle()
@@ -251,6 +252,17 @@ def test_a_day_is_24_hours_back_from_now(bench: LedgerBench, caplog: pytest.LogC
     said = [record.getMessage() for record in caplog.records]
     assert said[0] == "Mails wait: the 10 mails that the route gets in 24 hours are used up"
     assert len(said) <= 3
+
+
+def test_a_mail_counts_for_the_day_from_when_it_has_gone(bench: LedgerBench) -> None:
+    """A hand-over may take minutes, across the edge of a quarter of an hour: it counts until it is back."""
+    fleet = Fleet(bench, per_day=10)
+    slow, other = fleet.sender(), fleet.sender()
+    assert slow.send(6) == 6
+    fleet.pass_time(DAY + 1_000_000)
+    slow.limiter.settle()
+
+    assert other.send(99) == 4
 
 
 def test_what_was_refused_is_not_counted_for_the_day(bench: LedgerBench) -> None:

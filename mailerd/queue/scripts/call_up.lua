@@ -8,9 +8,9 @@ local now, called = now_ms(), 0
 local function free_soon(limit)
   local free = MOST
   if limit.paused > now + SOON then return 0 end
+  free_the_dead(limit, ARGV[1])  -- whoever stands in line asks for no permit, and may be the last who would
   if limit.day > 0 then free = math.min(free, limit.day - used_today(limit)) end
   if limit.rate == 0 then return free end
-  free_the_dead(limit, ARGV[1])  -- whoever stands in line asks for no permit, and may be the last who would
   local _, held = in_hand(limit)
   local resting = redis.call('ZCOUNT', limit.key .. ':rest', '(' .. (now + SOON), '+inf')
   free = math.min(free, limit.permits - held - resting)

@@ -1,6 +1,7 @@
 -- Gives back the permits of a group and takes those for the next one, under all limits that either falls under.
 -- KEYS 1 lease  2 when the account is to be asked again  3… the limits: a hash each, and beside it :hand (permits by
---      incarnation, "<call> <n>"), :rest (permits used lately, by when they are free again) and :day (mails by slot)
+--      incarnation, "<call> <n>"), :rest (permits used lately, by when they are free again) and :day (mails by
+--      the slot in which they came back)
 -- ARGV 1 lease (ms)  2 incarnation  3 prefix of lease keys  4 number of this call; a repeat has the same
 --      5 JSON: {account: the first limit is also what the account grants, called: they stood in line, and pass it,
 --        limits: [{rate, day, ages: [ms since each permit's answer], refund: mails that count for no day,
@@ -32,6 +33,7 @@ local function free_of(limit, i)
   if not asked.called and redis.call('EXISTS', limit.key .. ':line') == 1 then return 0, 'line' end
   local left = math.huge
   if limit.day > 0 then
+    free_the_dead(limit, ARGV[3])
     left = limit.day - used_today(limit)
     if left <= 0 then return 0, 'day' end
   end

@@ -52,7 +52,18 @@ local function pause_limit(limit, ms, why)
   redis.call('HSET', limit.key, 'paused', limit.paused, 'why', why)
 end
 
--- Mails that count for the day; a slot counts until all of it is more than 24 hours ago.
+local function in_hand(limit)
+  local held, sum = {}, 0
+  local all = redis.call('HGETALL', limit.key .. ':hand')
+  for i = 1, #all, 2 do
+    held[all[i]] = tonumber(string.match(all[i + 1], ' (%d+)$'))
+    sum = sum + held[all[i]]
+  end
+  return held, sum
+end
+
+-- Mails that count for the day: those in hand, of which nobody knows when they go, and those that came back. These
+-- have gone by the slot in which they are counted, and it counts until all of it is more than 24 hours ago.
 local function used_today(limit)
   local slot, day = math.floor(limit.now / SLOT), limit.key .. ':day'
   local noted = redis.call('HMGET', limit.key, 'total', 'pruned')
@@ -67,7 +78,8 @@ local function used_today(limit)
     end
     redis.call('HSET', limit.key, 'total', total, 'pruned', slot)
   end
-  return total + limit.foreign
+  local _, held = in_hand(limit)
+  return total + held + limit.foreign
 end
 
 local function count_today(limit, n)
@@ -106,26 +118,14 @@ local function slow_down(limit, estimate)
   if open then rest(limit, limit.permits, 0) end
 end
 
-local function in_hand(limit)
-  local held, sum = {}, 0
-  local all = redis.call('HGETALL', limit.key .. ':hand')
-  for i = 1, #all, 2 do
-    held[all[i]] = tonumber(string.match(all[i + 1], ' (%d+)$'))
-    sum = sum + held[all[i]]
-  end
-  return held, sum
-end
-
 -- What an incarnation has in hand goes back: at rest, or unused. What a call took whose answer was lost is unused.
 local function give_back(limit, inc, call, ages, refund)
   local of, n = string.match(redis.call('HGET', limit.key .. ':hand', inc) or '0 0', '^(%d+) (%d+)$')
   if n == '0' then return end
   redis.call('HDEL', limit.key .. ':hand', inc)
-  local used = of == call and 0 or #ages
-  if of ~= call then
-    for _, age in ipairs(ages) do rest(limit, 1, age) end
-  end
-  count_today(limit, -(tonumber(n) - used) - (of == call and 0 or refund))
+  if of == call then return end
+  for _, age in ipairs(ages) do rest(limit, 1, age) end
+  count_today(limit, #ages - refund)
 end
 
 local function free_the_dead(limit, lease_prefix)
@@ -133,6 +133,7 @@ local function free_the_dead(limit, lease_prefix)
     if redis.call('EXISTS', lease_prefix .. inc) == 0 then
       redis.call('HDEL', limit.key .. ':hand', inc)
       rest(limit, n, 0)
+      count_today(limit, n)
     end
   end
 end
@@ -155,7 +156,6 @@ end
 local function take(limit, inc, call)
   if limit.taken == 0 then return end
   redis.call('HSET', limit.key .. ':hand', inc, call .. ' ' .. limit.taken)
-  count_today(limit, limit.taken)
   redis.call('PEXPIRE', limit.key .. ':hand', KEPT)
   redis.call('PEXPIRE', limit.key, KEPT)
 end

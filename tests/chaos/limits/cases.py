@@ -13,7 +13,7 @@ CASES = (
     Case("two permits", rate=2, sizes=(2,), ticks=2, faults=("die",)),
     Case("a fraction", rate=0.7, ticks=2, steps=(500,), faults=("die", "lose")),
     Case("throttled", rate=2, sizes=(2,), ticks=2, faults=("throttle",)),
-    Case("a day", day=1, ticks=3, steps=(95 * SLOT, SLOT - 1), faults=("lose",)),
+    Case("a day", day=1, ticks=3, steps=(95 * SLOT, SLOT - 1), faults=("die", "lose")),
     Case("a line", rate=1, ticks=2, faults=("die",), pieces=2),
     Case("a longer line", rate=1, ticks=2, faults=(), pieces=3),
 )
@@ -89,10 +89,22 @@ PLANTED = (
         "mails within",
     ),
     Planted(
-        "a lost call's mails count for no day",
+        "mails in hand count for no day",
         DAY,
-        {"count_today(limit, limit.taken)": "if call ~= '2' then count_today(limit, limit.taken) end"},
+        {"return total + held + limit.foreign": "return total + limit.foreign"},
         "mails within",
+    ),
+    Planted(
+        "what the dead had in hand counts for no day",
+        DAY,
+        {"rest(limit, n, 0)\n      count_today(limit, n)": "rest(limit, n, 0)"},
+        "mails within",
+    ),
+    Planted(
+        "what the dead had in hand is used for ever",
+        DAY,
+        {"  if limit.day > 0 then\n    free_the_dead(limit, ARGV[3])": "  if limit.day > 0 then"},
+        "never come back",
     ),
     Planted(
         "new ones pass the line",

@@ -277,9 +277,6 @@ class Moves:
     def _time(self, moment: Moment) -> Iterator[tuple[str, Moment]]:
         if moment.ticks >= self.case.ticks:
             return
-        under_way = any(worker.asks[1] or worker.marks for worker in moment.workers)
-        if self.case.day and under_way:  # no group takes a quarter of an hour
-            return
         steps = set(self.case.steps)
         if moment.kept.rest:
             soonest = moment.kept.rest[0]
@@ -290,8 +287,9 @@ class Moves:
 
 def later(case: Case, moment: Moment, ms: int) -> Moment:
     """The same after so many milliseconds."""
+    aged = ms if case.rate else 0  # a day does not ask how old an answer is
     workers = tuple(
-        replace(worker, marks=tuple(mark if mark < 0 else mark + ms for mark in worker.marks))
+        replace(worker, marks=tuple(mark if mark < 0 else mark + aged for mark in worker.marks))
         for worker in moment.workers
     )
     seen = tuple(age + ms for age in moment.seen if age + ms < case.horizon)
