@@ -206,6 +206,8 @@ def _map_new(path: Path, slots: int, room: int) -> mmap.mmap:
         else:
             os.ftruncate(descriptor, size)
         memory = mmap.mmap(descriptor, size)
+        # Whoever looks at all slots reads a page or two of each: what lies around need not be mapped as well.
+        memory.madvise(mmap.MADV_RANDOM)
     finally:
         os.close(descriptor)
     _HEADER.pack_into(memory, 0, _MAGIC, slots, room, 0.0, _boot().encode())

@@ -7,6 +7,7 @@ main, once, and by the supervisor.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 from collections.abc import Callable
@@ -33,6 +34,16 @@ def fork(body: Callable[[], int]) -> int:
         if pid == 0:
             _live(body)
         return pid
+
+
+def keep_shared() -> None:
+    """
+    Keep what is alive now shared with the children to come, for as long as neither side touches it.
+
+    Else the next search for garbage, on either side, writes to each object, and all of it is there twice.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _live(body: Callable[[], int]) -> NoReturn:

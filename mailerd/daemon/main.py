@@ -98,6 +98,7 @@ def _fork_supervisor(
             listener.close()
         return Supervisor(config, roles, board, theirs, clock).run()
 
+    forking.keep_shared()
     supervisor = forking.fork(body)
     theirs.close()
     return Tree(board, supervisor, ours, clock)

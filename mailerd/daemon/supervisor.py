@@ -21,12 +21,12 @@ from mailerd import log as logs
 from mailerd.board import Board, Death, Event, SlotState
 from mailerd.clock import Clock
 from mailerd.config import Config
-from mailerd.daemon import recycling, signals
+from mailerd.daemon import forking, recycling, signals
 from mailerd.daemon.channel import Channel
 from mailerd.daemon.messages import Died, Go, Hurry, Leave, Replace, Resize, Staffing
 from mailerd.daemon.pool import End, Pool
 from mailerd.daemon.restart import Budget, Life, Record
-from mailerd.daemon.roles import Roles, Work
+from mailerd.daemon.roles import Roles
 from mailerd.errors import EXIT_CLEAN, EXIT_RECYCLE, ConfigurationError
 
 log = logging.getLogger(__name__)
@@ -76,16 +76,8 @@ class Supervisor:
         signals.adopt({Signals.SIGTERM: self._inbox.record, Signals.SIGCHLD: self._inbox.record})
         setproctitle("mailerd: supervisor")
         logs.setup(self._config.log)
-        self._work = self._prepared(self._config)
-
-    def _prepared(self, config: Config) -> Work:
-        work = self._roles.prepare(config)
-        # What is alive now is shared by all workers for as long as none of them touches it. What was alive at
-        # the last reload and is so no more must not stay frozen for ever.
-        gc.unfreeze()
-        gc.collect()
-        gc.freeze()
-        return work
+        self._work = self._roles.prepare(self._config)
+        forking.keep_shared()
 
     def _wait(self) -> None:
         sources: list[signals.Inbox | Channel] = [self._inbox]
@@ -123,10 +115,13 @@ class Supervisor:
 
     def _replace(self, config: Config, generation: int) -> None:
         try:
-            self._work = self._prepared(config)
+            self._work = self._roles.prepare(config)
         except ConfigurationError as error:
             log.error("The workers are not replaced: %s", error, extra={"event": "main.not_reloaded"})  # noqa: TRY400 - a fault explains itself
             return
+        # What was alive at the start or the last reload and is so no more must not stay frozen for ever.
+        gc.unfreeze()
+        forking.keep_shared()
         self._config, self._generation = config, generation
         self._wanted = config.workers.processes
         self._records.clear()
