@@ -37,14 +37,14 @@ class ConnectionCut(Exception):
 
 class Connection:
     """
-    One connection; ``was_cut``, from our side. ``greeting``: so long (seconds) that may take.
+    One connection; ``was_cut``, from our side. ``step``: so long (seconds) each reply of its opening may take.
 
     Made without touching the network, so that ``cut`` has something to cut from the first moment on.
     """
 
-    def __init__(self, settings: Smtp, tls: ssl.SSLContext, greeting: float) -> None:
+    def __init__(self, settings: Smtp, tls: ssl.SSLContext, step: float) -> None:
         self._settings = settings
-        self._greeting = greeting
+        self._step = step
         self._tls = tls
         self._patience = settings.connect_timeout  # seconds that the phase at hand may take
         self.was_cut = False
@@ -68,9 +68,8 @@ class Connection:
         try:
             if self._settings.tls == "implicit":
                 self._secure()
-            self._within(self._greeting)
+            self._within(self._step)
             self._expect(self._read(), "greeting")
-            self._within(self._settings.command_timeout)
             self._hello()
             if self._settings.tls == "starttls":
                 self._start_tls()
@@ -148,7 +147,7 @@ class Connection:
         self._client = smtplib.SMTP(local_hostname=self._client.local_hostname)
         self._client.sock = plain
         self._client.sock = self._tls.wrap_socket(plain, server_hostname=self._settings.host)
-        self._within(self._settings.command_timeout)
+        self._within(self._step)
 
     def _hello(self) -> None:
         if not 200 <= self._client.ehlo()[0] < 300:  # noqa: PLR2004 - RFC 5321 4.2.1

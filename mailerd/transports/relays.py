@@ -23,7 +23,7 @@ from mailerd.transports.connection import Connection, LoginRefused, RouteDown
 
 FIRST_PAUSE = 5.0
 LONGEST_PAUSE = 60.0
-# So long (seconds) connecting to one that has failed may take, while others may be had.
+# So long (seconds) one that has failed may take for anything, until it has taken a mail, while others may be had.
 _SHORT = 5.0
 
 
@@ -99,15 +99,20 @@ class Relay:
         connection.quit()
         return ""
 
-    def connection(self, longest: float, *, others: bool) -> Connection:
+    def connection(self, *, others: bool, failed: bool) -> Connection:
         """
-        A connection to it, not opened; connecting may take so many seconds at most.
+        A connection to it, not opened.
 
-        Where there are ``others``, its greeting may not take longer either.
+        Where there are ``others``, no step of opening it may take longer than connecting; where it has
+        ``failed``, that is short, and holds for all commands on it.
         """
-        longest = min(longest, self.settings.connect_timeout)
-        settings = self.settings.model_copy(update={"connect_timeout": longest})
-        return Connection(settings, self.tls, longest if others else settings.command_timeout)
+        settings = self.settings
+        if others and failed:
+            short = min(_SHORT, settings.connect_timeout)
+            commands = min(short, settings.command_timeout)
+            settings = settings.model_copy(update={"connect_timeout": short, "command_timeout": commands})
+        longest = settings.connect_timeout if others else settings.command_timeout
+        return Connection(settings, self.tls, min(longest, settings.command_timeout))
 
 
 class Relays:
@@ -134,8 +139,8 @@ class Relays:
         Raises ``RouteDown`` where none does, which is ``LoginRefused`` where all refuse us; and where the
         connection was cut from our side. ``announce`` is told each connection before it opens.
         """
-        for relay, longest in self._to_ask():
-            connection = relay.connection(longest, others=len(self.all) > 1)
+        for relay, failed in self._to_ask():
+            connection = relay.connection(others=len(self.all) > 1, failed=failed)
             announce(connection)
             try:
                 connection.open()
@@ -175,7 +180,8 @@ class Relays:
             return {}
         return {relay.where: relay.setback.why if relay.setback else "" for relay in self.all}
 
-    def _to_ask(self) -> Iterator[tuple[Relay, float]]:
+    def _to_ask(self) -> Iterator[tuple[Relay, bool]]:
+        """Each, and whether it has failed."""
         with self._lock:
             numbers = order([relay.setback for relay in self.all], self._clock.monotonic())
         for relay in (self.all[number] for number in numbers):
@@ -183,8 +189,7 @@ class Relays:
                 known, now = relay.setback, self._clock.monotonic()
                 if known is not None and known.until <= now:
                     relay.setback = asked(known, now)
-            short = known is not None and len(self.all) > 1
-            yield relay, _SHORT if short else relay.settings.connect_timeout
+            yield relay, known is not None
 
     def _out_of_order(self) -> RouteDown:
         known = [relay.setback for relay in self.all if relay.setback]

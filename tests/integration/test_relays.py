@@ -13,7 +13,7 @@ from mailerd.message import Message
 from mailerd.outcome import Kind, Outcome
 from mailerd.transports.smtp import SmtpTransport
 from mailerd.transports.smtp_session import SmtpSession
-from rigs.hand_clock import HandClock
+from rigs.hand_clock import HandClock, PushedClock
 from rigs.hand_overs import deliver
 from rigs.ports import free_port
 from rigs.scripted_smtp import ScriptedServer
@@ -34,8 +34,8 @@ Servers = tuple[ScriptedServer, ScriptedServer]
 class Way:
     """A transport over two relays, its clock and its sessions."""
 
-    def __init__(self, ports: tuple[int, int], **settings: Any) -> None:
-        self.clock = HandClock()
+    def __init__(self, ports: tuple[int, int], clock: HandClock, **settings: Any) -> None:
+        self.clock = clock
         relays = [{"port": ports[1], "host": "127.0.0.1"}]
         given = {"host": "127.0.0.1", "port": ports[0], "tls": "none", "relays": relays, "command_timeout": 5}
         self.transport = SmtpTransport(Smtp.model_validate({**given, **settings}), self.clock)
@@ -55,8 +55,8 @@ class Way:
 def way(servers: Servers) -> Iterator[Callable[..., Way]]:
     made: list[Way] = []
 
-    def make(first: int = servers[0].port, **settings: Any) -> Way:
-        made.append(Way((first, servers[1].port), **settings))
+    def make(first: int = servers[0].port, clock: HandClock | None = None, **settings: Any) -> Way:
+        made.append(Way((first, servers[1].port), clock or HandClock(), **settings))
         return made[-1]
 
     yield make
@@ -115,6 +115,39 @@ def test_a_relay_that_greets_nobody_is_left_as_one_that_cannot_be_reached(
     assert time.monotonic() - began < 10
     assert taken(servers) == (0, 1)
     assert "no answer within 0.2 s" in next(iter(going.transport.troubles().values()))
+
+
+def test_a_relay_that_greets_and_is_then_silent_is_left_likewise(servers: Servers, way: Make) -> None:
+    """No step of an opening has longer than connecting while others may be had; and it is remembered."""
+    going = way(connect_timeout=0.2, command_timeout=60)
+    servers[0].script["EHLO"] = ["hang"] * 9
+    began = time.monotonic()
+
+    assert [going.send().kind for _ in range(3)] == [Kind.SENT] * 3
+    assert (taken(servers), servers[0].connections) == ((0, 3), 1)
+    going.clock.at += 6
+    assert [going.send().kind for _ in range(3)] == [Kind.SENT] * 3
+    assert time.monotonic() - began < 10
+    assert (taken(servers), servers[0].connections) == ((0, 6), 2)
+    assert "no answer within 0.2 s" in next(iter(going.transport.troubles().values()))
+
+
+def test_a_relay_that_lets_us_in_and_is_then_silent_is_asked_again_briefly(
+    servers: Servers, way: Make
+) -> None:
+    """The first time a command has its time; from then on no mail waits longer for one than for connecting."""
+    going = way(clock=PushedClock(), connect_timeout=0.1, command_timeout=0.4)
+    servers[0].script["MAIL"] = ["hang"] * 2
+
+    assert [going.send().kind for _ in range(2)] == [Kind.SENT] * 2
+    assert "no answer within 0.4 s" in next(iter(going.transport.troubles().values()))
+    going.clock.at += 6
+    assert going.send().kind is Kind.SENT
+    assert "no answer within 0.1 s" in next(iter(going.transport.troubles().values()))
+    assert (taken(servers), servers[0].seen("MAIL")) == ((0, 3), 2)
+    going.clock.at += 11
+    assert [going.send().kind for _ in range(2)] == [Kind.SENT] * 2
+    assert (taken(servers)[0], set(going.transport.troubles().values())) == (2, {""})
 
 
 def test_an_only_server_may_take_its_time_to_greet(servers: Servers, way: Make) -> None:
