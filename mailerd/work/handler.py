@@ -58,10 +58,10 @@ class Handler:
         self._progress = progress
         self._tally = tally
         self._longest = config.queue.max_job_mb * 2**20
-        self._slice = config.queue.slice
         self._lease_seconds = config.queue.lease
         self._max_deaths = config.queue.max_deaths
         self._limits = Table(config.limits)
+        self._slice = self._limits.route.at_once(config.queue.slice)  # a second at most for who waits for it
 
     def work_off(self, held: deque[Held]) -> Pass | None:
         """

@@ -64,6 +64,21 @@ def test_a_limited_client_holds_up_nobody_else(limited: Limited) -> None:
     bench.assert_conserved()
 
 
+@pytest.mark.parametrize(("limits", "largest"), [({"per_second": 3}, 3), ({"per_second": 0.2}, 1), ({}, 10)])
+def test_a_slice_is_what_the_route_lets_through_in_a_second(
+    limited: Limited, limits: dict[str, float], largest: int
+) -> None:
+    """So a short job waits a second for each worker, however slow the route's limit; else the setting holds."""
+    office = limited(**limits)
+    bench, man = office.bench, office.hire()
+    bench.push(job(contacts(150)))
+    man.works()
+
+    slices = [parse(raw, 2**20) for raw in bench.client.lrange(bench.keys.side("shop/b1"), 0, -1)]
+    sizes = [len(each.contact_ids) for each in slices if isinstance(each, Slice)]
+    assert (max(sizes), sum(sizes)) == (largest, 150)
+
+
 def in_line(office: Office, name: str = "client:shop") -> list[list[str]]:
     """Who stands in this line, piece by piece."""
     bench = office.bench
