@@ -37,7 +37,7 @@ class ConnectionCut(Exception):
 
 class Connection:
     """
-    One connection; ``was_cut``, from our side. ``step``: so long (seconds) each reply of its opening may take.
+    One connection; ``was_cut``, from our side. ``step``: so long (seconds) a reply may take until it is open.
 
     Made without touching the network, so that ``cut`` has something to cut from the first moment on.
     """

@@ -23,7 +23,7 @@ from mailerd.transports.connection import Connection, LoginRefused, RouteDown
 
 FIRST_PAUSE = 5.0
 LONGEST_PAUSE = 60.0
-# So long (seconds) one that has failed may take for anything, until it has taken a mail, while others may be had.
+# So long (seconds) one that has failed may take for each step until it takes a mail, while others may be had.
 _SHORT = 5.0
 
 

@@ -68,7 +68,7 @@ def test_a_limited_client_holds_up_nobody_else(limited: Limited) -> None:
 def test_a_slice_is_what_the_route_lets_through_in_a_second(
     limited: Limited, limits: dict[str, float], largest: int
 ) -> None:
-    """So a short job waits a second for each worker, however slow the route's limit; else the setting holds."""
+    """So a short job waits a second for each worker, however slow the limit is; else the setting holds."""
     office = limited(**limits)
     bench, man = office.bench, office.hire()
     bench.push(job(contacts(150)))

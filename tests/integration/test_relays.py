@@ -135,7 +135,7 @@ def test_a_relay_that_greets_and_is_then_silent_is_left_likewise(servers: Server
 def test_a_relay_that_lets_us_in_and_is_then_silent_is_asked_again_briefly(
     servers: Servers, way: Make
 ) -> None:
-    """The first time a command has its time; from then on no mail waits longer for one than for connecting."""
+    """The first time a command has its time; from then on nobody waits longer for one than for connecting."""
     going = way(clock=PushedClock(), connect_timeout=0.1, command_timeout=0.4)
     servers[0].script["MAIL"] = ["hang"] * 2
 
