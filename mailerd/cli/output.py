@@ -21,7 +21,7 @@ from rich.cells import cell_len
 from mailerd.errors import EXIT_NO, EXIT_USAGE, MailerdError
 
 _GAP = "  "
-_WIDTH = 80  # where no terminal tells
+_ENDLESS = 1_000_000  # where no terminal tells: a line stays whole for grep
 _LOOK_AHEAD = 200  # rows that decide how wide the columns are
 _WIDEST = 40  # a longer cell moves what stands right of it, and is never cut
 _ROOM = 20  # with less than this for its last column, a row takes two lines
@@ -94,9 +94,9 @@ def show_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """
     Print rows as they come, at most as wide as the terminal: the last column wraps, the others stay whole.
 
-    The rows are not kept, so there may be millions of them.
+    In a pipe or a file each row is one line. The rows are not kept, so there may be millions of them.
     """
-    width = shutil.get_terminal_size((_WIDTH, 24)).columns
+    width = shutil.get_terminal_size((_ENDLESS, 24)).columns
     for line in table(head, rows, width):
         click.echo(line)
 
@@ -136,9 +136,8 @@ def show_json_list(items: Iterable[Any], beside: Mapping[str, Any] | None = None
     if beside is not None:
         opening = json.dumps({**beside, name: []}, ensure_ascii=False).removesuffix("]}")
         closing = "]}"
-    click.echo(opening.encode(), nl=False)
-    comma = ""
+    before = opening  # written with the first item: where there is none to be had, nothing was begun
     for item in items:
-        click.echo(f"{comma}\n{json.dumps(item, ensure_ascii=False)}".encode(), nl=False)
-        comma = ","
-    click.echo(closing.encode())
+        click.echo(f"{before}\n{json.dumps(item, ensure_ascii=False)}".encode(), nl=False)
+        before = ","
+    click.echo(((opening if before == opening else "") + closing).encode())

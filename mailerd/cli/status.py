@@ -55,7 +55,7 @@ def status(*, as_json: bool) -> None:
     )
     if now.workers:
         click.echo()
-        show_table(["worker", "host", "pid", "state", "job in hand"], map(_row, now.workers))
+        show_table(["incarnation", "host", "pid", "state", "job in hand"], map(_row, now.workers))
     click.echo()
     for what, command in needed:
         click.echo(f"Needs attention: {what}. Next: {command}")

@@ -140,9 +140,9 @@ class Pool:
         for one in self.workers():
             if one.aborted_at is None and 0 < one.slot.deadline < now:
                 one.aborted_at = now
-                message = "Worker %d (pid %d) hangs in state %s: its stacks follow, and its end"
+                message = "Worker (pid %d) hangs in state %s: its stacks follow, and its end"
                 context = {"event": "worker.wedged", "worker": one.slot.number}
-                log.error(message, one.slot.number, one.pid, one.slot.state.name.lower(), extra=context)
+                log.error(message, one.pid, one.slot.state.name.lower(), extra=context)
                 self._send(one, signal.SIGABRT)
 
     def escalate(self) -> None:
@@ -171,7 +171,7 @@ class Pool:
         if not one.killed:
             one.killed = True
             context = {"event": "worker.killed", "worker": one.slot.number}
-            log.error("Worker %d (pid %d) is killed", one.slot.number, one.pid, extra=context)
+            log.error("Worker (pid %d) is killed", one.pid, extra=context)
             self._send(one, signal.SIGKILL)
 
     def _send(self, one: Worker, number: Signals) -> None:

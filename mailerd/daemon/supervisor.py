@@ -149,11 +149,10 @@ class Supervisor:
         context = {"worker": end.slot.number}
         in_order = end.life.exit_code in {EXIT_CLEAN, EXIT_RECYCLE}
         if in_order and (self._leaving or not record.failures):
-            log.info("Worker %d has left", end.slot.number, extra={"event": "worker.left", **context})
+            log.info("Worker has left", extra={"event": "worker.left", **context})
             return
         end.slot.tally.event(Event.DIED)
-        message = "Worker %d (pid %d) ended: %s"
-        log.error(message, end.slot.number, end.pid, end.how, extra={"event": "worker.died", **context})
+        log.error("Worker (pid %d) ended: %s", end.pid, end.how, extra={"event": "worker.died", **context})
         if record.failures and not self._leaving:
             self._troubles[end.slot.number] = f"worker {end.slot.number}: {end.how}"
             self._report()
@@ -181,7 +180,7 @@ class Supervisor:
             if why and away < recycling.at_once(self._wanted):
                 away += 1
                 context = {"event": "worker.recycled", "worker": worker.slot.number}
-                log.info("Worker %d is replaced: %s", worker.slot.number, why, extra=context)
+                log.info("Worker is replaced: %s", why, extra=context)
                 self._pool.tell_to_leave(worker, self._config.workers.drain_timeout)
 
     def _missing(self) -> list[int]:
@@ -204,7 +203,8 @@ class Supervisor:
         try:
             self._pool.start(self._board.slots[number - 1], self._config, self._work, self._generation)
         except OSError as error:
-            log.error("Worker %d cannot be forked: %s", number, error, extra={"event": "worker.not_forked"})  # noqa: TRY400 - says all
+            context = {"event": "worker.not_forked", "worker": number}
+            log.error("Worker cannot be forked: %s", error, extra=context)  # noqa: TRY400 - says all
             self._remember(number, Life(0.0, settled=False, told=False, exit_code=None))
             self._troubles[number] = f"worker {number}: {error}"
         else:

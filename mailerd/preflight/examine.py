@@ -108,7 +108,8 @@ class _Examination:
     def report(self) -> Report:
         """What it came to."""
         recipients = len(self.job.distinct())
-        foreseen = self._forecast(recipients) if self.examined else None
+        tried = self.examined and (self.made or not self.domains)
+        foreseen = self._forecast(recipients) if tried else None
         expires = self.job.expires_at and self.job.expires_at.timestamp()
         now = self.clock.now()
         if expires and expires <= now:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,7 @@ from mailerd.queue.rows import Row, parse_row
 _FACTS = ("template", "recipients", "created", "finished", "waiting_for", "halt", *State)
 # So many batches are looked at for one page, however few of them are in the state that was asked for.
 LOOKED_AT = 1000
+_AT_ONCE = 100  # batches that are read in one go
 ROWS_IN_A_PAGE = 1000
 # No mail was made for a recipient in one of these, or at least none that anybody could have got.
 _WITHOUT_MAIL = frozenset(
@@ -79,15 +80,15 @@ class Batches:
         """Every client's batch of that id, or only that client's. Raises ``RedisUnavailable``."""
         with translated():
             clients = (self._client.hget(self._keys.clients, batch_id) or b"").decode().split()
-            wanted = [client for client in clients if client_id in (None, client)]
-            views = [self._view(client, batch_id) for client in wanted]
+            wanted = [f"{client}/{batch_id}" for client in clients if client_id in (None, client)]
+            views = self._views(wanted)
         return [view for view in views if view is not None]
 
     def newest(self, most: int) -> list[BatchView]:
         """The batches registered last, the newest first. Raises ``RedisUnavailable``."""
         with translated():
             tags = self._client.zrevrange(self._keys.batches, 0, most - 1)
-            views = [self._view(*tag.decode().split("/")) for tag in tags]
+            views = self._views([tag.decode() for tag in tags])
         return [view for view in views if view is not None]
 
     def page(self, client_id: str | None, state: BatchState | None, cursor: str, limit: int) -> BatchPage:
@@ -103,8 +104,8 @@ class Batches:
         with translated():
             first = self._rank_after(index, cursor)
             found = self._client.zrevrange(index, first, first + LOOKED_AT - 1, withscores=True)
-            for last in found:
-                view = self._view(*last[0].decode().split("/"))
+            for entry, view in self._read(found):
+                last = entry
                 if view is not None and state in (None, view.state):
                     views.append(view)
                 if len(views) == limit:
@@ -113,6 +114,14 @@ class Batches:
             return BatchPage(tuple(views), None)
         name, score = last
         return BatchPage(tuple(views), f"{int(score)} {name.decode()}")
+
+    def _read(
+        self, found: list[tuple[bytes, float]]
+    ) -> Iterator[tuple[tuple[bytes, float], BatchView | None]]:
+        """Each with its view; those that nobody asks for any more are not read."""
+        for start in range(0, len(found), _AT_ONCE):
+            some = found[start : start + _AT_ONCE]
+            yield from zip(some, self._views([tag.decode() for tag, _ in some]), strict=True)
 
     def _rank_after(self, index: str, cursor: str) -> int:
         if not cursor:
@@ -178,26 +187,32 @@ class Batches:
         fields = sorted((name.decode(), value.decode()) for name, value in rows.items())
         return [(name.removeprefix(prefix), value) for name, value in fields if name.startswith(prefix)]
 
-    def _view(self, client_id: str, batch_id: str) -> BatchView | None:
-        values = self._client.hmget(self._keys.batch(f"{client_id}/{batch_id}"), *_FACTS)
-        facts = {
-            name: value.decode() for name, value in zip(_FACTS, values, strict=True) if value is not None
-        }
-        if "created" not in facts:
-            return None
-        counts = {state: int(facts[state]) for state in State if int(facts.get(state, 0))}
-        finished = facts.get("finished")
-        return BatchView(
-            batch_id=batch_id,
-            client_id=client_id,
-            template_id=facts["template"],
-            state=batch_state(counts, facts.get("halt", "")),
-            recipients=int(facts["recipients"]),
-            counts=counts,
-            created_at=int(facts["created"]) / 1000,
-            finished_at=int(finished) / 1000 if finished else None,
-            waiting_for=facts.get("waiting_for"),
-        )
+    def _views(self, tags: Sequence[str]) -> list[BatchView | None]:
+        """These batches in one round trip; None for each that is no more."""
+        read: Any = self._client.pipeline(transaction=False)
+        for tag in tags:
+            read.hmget(self._keys.batch(tag), *_FACTS)
+        return [_view(tag, values) for tag, values in zip(tags, read.execute(), strict=True)]
+
+
+def _view(tag: str, values: Sequence[bytes | None]) -> BatchView | None:
+    facts = {name: value.decode() for name, value in zip(_FACTS, values, strict=True) if value is not None}
+    if "created" not in facts:
+        return None
+    client_id, _, batch_id = tag.partition("/")
+    counts = {state: int(facts[state]) for state in State if int(facts.get(state, 0))}
+    finished = facts.get("finished")
+    return BatchView(
+        batch_id=batch_id,
+        client_id=client_id,
+        template_id=facts["template"],
+        state=batch_state(counts, facts.get("halt", "")),
+        recipients=int(facts["recipients"]),
+        counts=counts,
+        created_at=int(facts["created"]) / 1000,
+        finished_at=int(finished) / 1000 if finished else None,
+        waiting_for=facts.get("waiting_for"),
+    )
 
 
 def _place(cursor: str) -> tuple[int, int]:

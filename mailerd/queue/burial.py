@@ -55,8 +55,10 @@ class Burial:
 
     def _bury(self, lease: Lease, claim: Claim) -> None:
         ledger = Ledger(self._client, self._keys, lease.incarnation, lease.seconds, Once())
+        tag = ""
         with suppress(JobRejected):
             payload = parse(claim.raw, self._longest)
+            tag = f"{payload.client_id}/{payload.batch_id}"
             if isinstance(payload, EmailJob):
                 self._fail_all_of_job(ledger, claim.jid, payload)
             elif isinstance(payload, Slice):
@@ -64,11 +66,7 @@ class Burial:
                 if isinstance(opened, OpenBatch):
                     _fail(ledger, opened.batch, payload.contact_ids)
         Claims(self._client, self._keys, lease, Once()).bury(claim, REASON)
-        log.error(
-            "Job buried, see `mailerd dead list`: %s",
-            REASON,
-            extra={"event": "job.buried", "jid": claim.jid, "bytes": len(claim.raw)},
-        )
+        tell_buried(claim, REASON, tag)
 
     def _fail_all_of_job(self, ledger: Ledger, jid: str, job: EmailJob) -> None:
         """Also those whom nobody has admitted yet: each can be asked why it got nothing."""
@@ -81,6 +79,17 @@ class Burial:
             piece = contacts[cursor : cursor + ROWS_IN_A_SCRIPT]
             cursor, _, _ = ledger.admit(opened.batch, jid, cursor, piece, 0, REASON)
         _fail(ledger, opened.batch, contacts)
+
+
+def tell_buried(claim: Claim, reason: str, tag: str = "") -> None:
+    """Log that a job was buried; ``tag`` is that of its batch, where its bytes said which."""
+    client, _, batch = tag.partition("/")
+    log.error(
+        "Job buried, see `mailerd dead list`: %s",
+        reason,
+        extra={"event": "job.buried", "jid": claim.jid, "bytes": len(claim.raw)}
+        | ({"client": client, "batch": batch} if tag else {}),
+    )
 
 
 def _fail(ledger: Ledger, batch: Batch, contacts: Sequence[str]) -> None:

@@ -22,6 +22,7 @@ from mailerd.errors import JobRejected, TemplateBroken, TooFewCopies
 from mailerd.job import EmailJob
 from mailerd.outcome import Kind, Outcome
 from mailerd.queue.answers import Booking, Halt, OpenBatch, Opening
+from mailerd.queue.burial import tell_buried
 from mailerd.queue.claims import Claim, Claims, Line
 from mailerd.queue.discards import DISCARDED, Discard
 from mailerd.queue.keys import Batch, in_bucket_order
@@ -101,14 +102,15 @@ class Handler:
         opened = self._ledger.open_job(job, claim.jid, len(contacts), [each.claim.jid for each in taken[1:]])
         if isinstance(opened, Opening):
             ended = "its batch ended long ago and was deleted; a new batch_id is needed"
-            return self._bury(claims_of(taken), ended)
+            return self._bury(claims_of(taken), ended, f"{job.client_id}/{job.batch_id}")
         held.extendleft(reversed(taken[opened.jobs :]))
         taken = taken[: opened.jobs]
         claims = claims_of(taken)
         if opened.deaths:
             self._claims.settle()  # should it kill this worker as well, it alone is in hand, or to blame
         if not opened.agrees:
-            return self._bury(claims, "its batch is known with another template or other variables")
+            differs = "its batch is known with another template or other variables"
+            return self._bury(claims, differs, opened.batch.tag)
         if opened.halt is Halt.PAUSED:
             return self._park(claims, opened.batch)
         if len(contacts) > self._slice:
@@ -258,7 +260,7 @@ class Handler:
         """Bury a job together with its open recipients, so that each can be asked why it got nothing."""
         # Without the job's id: being given up is no progress, should this worker die before the burial.
         self._book_all("", batch, contacts, Outcome(Kind.FAILED, reason))
-        return self._bury(claims, reason)
+        return self._bury(claims, reason, batch.tag)
 
     def _book_all(self, jid: str, batch: Batch, contacts: Sequence[str], outcome: Outcome) -> None:
         for start in range(0, len(contacts), ROWS_IN_A_SCRIPT):
@@ -278,14 +280,10 @@ class Handler:
             self._claims.park(claim, batch.tag)
         return None
 
-    def _bury(self, claims: Together, reason: str) -> Pass | None:
+    def _bury(self, claims: Together, reason: str, tag: str = "") -> Pass | None:
         for claim in claims:
             self._claims.bury(claim, reason)
-            log.error(
-                "Job buried, see `mailerd dead list`: %s",
-                reason,
-                extra={"event": "job.buried", "jid": claim.jid, "bytes": len(claim.raw)},
-            )
+            tell_buried(claim, reason, tag)
         return None
 
 

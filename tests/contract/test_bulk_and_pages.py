@@ -77,6 +77,22 @@ def test_every_batch_is_on_one_page(bench: LedgerBench) -> None:
     assert bench.batches.page("other", None, "", 100).batches == ()
 
 
+def test_a_page_is_longer_than_what_is_read_at_once(bench: LedgerBench) -> None:
+    """230 batches are read in three goes: all of them, in order, without one that was just deleted."""
+    ids = [f"b{number:03}" for number in range(230)]
+    bench.enqueuer().enqueue_all([job(["a"], each) for each in ids], "r1")
+    bench.client.zadd(bench.keys.batches, {f"shop/{each}": 1000 + place for place, each in enumerate(ids)})
+    bench.client.delete(bench.keys.batch("shop/b150"))
+
+    page = bench.batches.page(None, None, "", 205)
+    rest = bench.batches.page(None, BatchState.QUEUED, page.next or "", 205)
+
+    assert [view.batch_id for view in (*page.batches, *rest.batches)] == [
+        each for each in reversed(ids) if each != "b150"
+    ]
+    assert (len(page.batches), rest.next) == (205, None)
+
+
 def test_a_page_goes_on_though_its_last_batch_was_deleted(bench: LedgerBench) -> None:
     """A cursor stays good when the batch that it names has been deleted in the meantime."""
     enqueuer = bench.enqueuer()

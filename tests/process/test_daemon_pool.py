@@ -140,7 +140,7 @@ def test_workers_are_recycled_one_at_a_time(made_up: Callable[..., MadeUp]) -> N
         return len(now) == 4 and not set(now.values()) & set(before.values())
 
     wait_until(all_replaced, 15.0, lambda: daemon.log)
-    assert "Worker 1 is replaced: " in daemon.log
+    assert "worker 1: Worker is replaced: " in daemon.log
     done = [entry["event"] for entry in daemon.notes("audit") if entry.get("signal", Signals.SIGTERM)]
     assert done[:5] == ["fork"] * 5  # the supervisor and four workers
     assert done[5:13] == ["kill", "fork"] * 4
@@ -152,7 +152,7 @@ def test_workers_that_grow_too_large_are_recycled(made_up: Callable[..., MadeUp]
     daemon = made_up(workers={"processes": 1, "max_memory_mb": 1}).start().wait_until_ready()
 
     wait_until(lambda: " MB of memory" in daemon.log, 15.0, lambda: daemon.log)
-    wait_until(lambda: "Worker 1 has left" in daemon.log)
+    wait_until(lambda: "worker 1: Worker has left" in daemon.log)
 
 
 def test_a_good_reload_replaces_every_worker(made_up: Callable[..., MadeUp]) -> None:

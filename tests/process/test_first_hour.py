@@ -442,6 +442,7 @@ def test_mistakes_in_jobs_and_templates(
         assert (mistake, recipient["reason"]) == (mistake, reason.replace("{folder}", str(project.folder)))
     for reason in LETTERS:
         daemon.wait_for_line(f"Job buried, see `mailerd dead list`: {reason}")
+    assert "did you mean welcome? (batch b0)" in daemon.log
     assert sink.mails() == []
     assert daemon.term() == 0
 

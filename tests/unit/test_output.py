@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 import pytest
 
 from mailerd.cli.dead import escaped
-from mailerd.cli.output import counted, printable, show_json_list, span, table
+from mailerd.cli.output import counted, printable, show_json_list, show_table, span, table
+from mailerd.errors import RedisNotReachable
 
 
 @pytest.mark.parametrize(
@@ -81,6 +83,31 @@ def test_a_list_is_json_whatever_its_length(
     lone, end = json.JSONDecoder().raw_decode(out)
     assert lone == items
     assert json.loads(out[end:]) == {"batch": {"recipients": []}, "recipients": items}
+
+
+def test_a_list_that_cannot_be_read_is_not_begun(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    """Where Redis is away nothing is on standard output, and no half of a list."""
+
+    def items() -> Iterator[object]:
+        raise RedisNotReachable("away")
+        yield
+
+    with pytest.raises(RedisNotReachable):
+        show_json_list(items())
+
+    assert capsysbinary.readouterr().out == b""
+
+
+def test_in_a_pipe_a_row_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that grep finds the letter with its whole reason."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    words = "not a job: " + "contact_ids is missing; " * 20 + "end"
+
+    show_table(["letter", "reason"], [["6b38d42036da-3c093b", words]])
+
+    assert capsys.readouterr().out.splitlines()[1] == f"6b38d42036da-3c093b  {words}"
 
 
 @pytest.mark.parametrize(

@@ -299,6 +299,15 @@ def test_the_command_takes_a_job(shell: Path, capsys: pytest.CaptureFixture[str]
     assert said["forecast"] == {"mails": 1, "seconds": 2.0, "held_by": "--speed: 0.5 a second"}
 
 
+def test_what_no_mail_can_be_made_of_has_no_forecast(shell: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A template that is not there promises nobody a mail in 0 s."""
+    (shell / "ids.txt").write_text("1\n2\n")
+
+    assert run(["preflight", "summer", "--batch", "ids.txt"]) == 1
+
+    assert "forecast" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("batch", "code", "words"),
     [
