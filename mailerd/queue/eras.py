@@ -102,17 +102,21 @@ def _by_batch(answered: Iterable[Answered]) -> dict[tuple[str, str], list[_Told]
     batches: dict[tuple[str, str], list[_Told]] = defaultdict(list)
     for one in answered:
         batches[one.client_id, one.batch_id] += _told(one)
-    return {batch: _without_doubt(told) for batch, told in batches.items()}
+    return {batch: _last_words(told) for batch, told in batches.items()}
 
 
 def _told(one: Answered) -> Iterator[_Told]:
     return ((contact, _LETTERS[kind], one.incarnation, int(one.at)) for contact, kind in one.outcomes)
 
 
-def _without_doubt(told: list[_Told]) -> list[_Told]:
-    """All but the words that somebody has no mail, where the same incarnation left another hand-over open."""
-    doubted = {(contact, incarnation) for contact, letter, incarnation, _ in told if letter in ("u", "c")}
-    return [one for one in told if one[1] != "r" or (one[0], one[2]) not in doubted]
+def _last_words(told: list[_Told]) -> list[_Told]:
+    """
+    All but the words that somebody has no mail, where the same incarnation told anything else of it.
+
+    That was later, or is in doubt. Between two scripts somebody might claim whom the first had taken back.
+    """
+    otherwise = {(contact, incarnation) for contact, letter, incarnation, _ in told if letter != "r"}
+    return [one for one in told if one[1] != "r" or (one[0], one[2]) not in otherwise]
 
 
 def _replay(client: redis.Redis, keys: Keys, batch: Batch, era: str, told: list[_Told]) -> int:
