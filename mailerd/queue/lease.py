@@ -59,14 +59,18 @@ class Lease:
         )
 
 
-def register(client: redis.Redis, keys: Keys, seconds: float, clock: Clock) -> Lease:
-    """Take a new incarnation. Raises ``RedisUnavailable``."""
+def register(client: redis.Redis, keys: Keys, seconds: float, clock: Clock, era: str = "") -> Lease:
+    """
+    Take a new incarnation. Raises ``RedisUnavailable``.
+
+    ``era``: the life of Redis that its worker has met and told all (``eras.py``).
+    """
     sent = clock.monotonic()
     number = run(
         client,
         "register",
-        [keys.incarnation, keys.workers, keys.unused],
-        [keys.lease_prefix, int(seconds * 1000), whereabouts()],
+        [keys.incarnation, keys.workers, keys.unused, keys.arrivals],
+        [keys.lease_prefix, int(seconds * 1000), whereabouts(), era],
     )
     return Lease(number.decode(), seconds, clock, sent + seconds)
 

@@ -258,7 +258,7 @@ class Worker:
             self._client.ping()
 
     def _register(self) -> Lease:
-        return register(self._client, self._keys, self._config.queue.lease, self._clock)
+        return register(self._client, self._keys, self._config.queue.lease, self._clock, self._era())
 
     def _enter(self, state: SlotState, longest: float) -> None:
         self._slot.state = state

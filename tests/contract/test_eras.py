@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -13,9 +14,12 @@ from mailerd.board import Answered, Board, Group, Slot
 from mailerd.clock import Stop, SystemClock
 from mailerd.errors import RedisReplaced
 from mailerd.outcome import Kind, Outcome
+from mailerd.queue import eras
 from mailerd.queue.claims import Claims
 from mailerd.queue.eras import arrive, era_of, replay
+from mailerd.queue.lease import register
 from mailerd.queue.payloads import Slice
+from mailerd.queue.scripts import run
 from mailerd.work.failover import Failover
 from rigs.ledger_bench import Hands, LedgerBench, booking, contacts, job
 from rigs.redis_server import RedisServer
@@ -173,6 +177,43 @@ def test_one_word_of_an_open_end_outweighs_all_others_of_that_worker(bench: Ledg
     assert bench.states() == {"c0": "unknown", "c1": "unknown", "c2": "queued"}
     assert bench.put_aside() == []
     bench.assert_conserved()
+
+
+@pytest.mark.covers("queues-42")
+def test_nobody_with_a_mail_is_open_while_the_ring_is_told(
+    bench: LedgerBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever was refused first and mailed then is not free between the scripts that say so."""
+    hands, other = bench.hands(), bench.hands()
+    batch = hands.admit(job(["a"]))
+    hands.claim(batch, "a")
+    told = [*answered(hands, ("a", Kind.WITHHELD)), *answered(hands, ("a", Kind.SENT))]
+    answers = []
+
+    def tell_and_claim(*script: Any) -> Any:
+        news = run(*script)
+        answers.extend(other.claim(batch, "a"))
+        return news
+
+    monkeypatch.setattr(eras, "ROWS_IN_A_SCRIPT", 1)
+    monkeypatch.setattr(eras, "run", tell_and_claim)
+    replay(bench.client, bench.keys, told)
+
+    assert answers == ["settled"]
+    assert bench.states() == {"a": "sent"}
+
+
+@pytest.mark.covers("queues-41")
+def test_a_worker_that_an_old_master_registered_is_not_taken_for_one_of_the_new_master(
+    bench: LedgerBench,
+) -> None:
+    """Each gives numbers without knowing of the other: neither keeps the lease of the other one's worker."""
+    of_the_old = bench.hands()
+    bench.client.flushall()
+    of_the_new = bench.hands()
+
+    assert of_the_new.lease.renew(bench.client, bench.keys)
+    assert not of_the_old.lease.renew(bench.client, bench.keys)
 
 
 def test_what_one_worker_takes_back_another_may_have_mailed_since(bench: LedgerBench) -> None:
@@ -381,6 +422,16 @@ def test_who_has_not_met_an_era_is_named(client: redis.Redis) -> None:
     bench.upkeep.reap_lapsed()
     assert arrive(client, bench.keys, one.incarnation, "e2") == set()
     assert client.hkeys(bench.keys.arrivals) == [one.incarnation.encode()]
+
+
+def test_who_is_registered_by_a_worker_that_has_met_the_era_is_not_waited_for(client: redis.Redis) -> None:
+    """It has told all before, and goes on under another number; the next era has yet to hear it."""
+    bench = LedgerBench(client)
+    one = bench.hands()
+    register(client, bench.keys, 5, bench.clock, "e1")
+
+    assert arrive(client, bench.keys, one.incarnation, "e1") == set()
+    assert len(arrive(client, bench.keys, one.incarnation, "e2")) == 1
 
 
 def test_who_is_not_registered_yet_is_not_by_arriving(client: redis.Redis) -> None:

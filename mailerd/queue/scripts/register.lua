@@ -1,11 +1,16 @@
--- Gives a worker a new incarnation: a number that no other ever had, even if a failover forgot the last one.
--- KEYS 1 last number  2 workers  3 an unused key
--- ARGV 1 prefix of lease keys  2 lease (ms)  3 where it runs (JSON)
+-- Gives a worker a new incarnation: a number that no other ever had, even if a failover forgot the last one, or if
+-- an old master that does not know yet that it is none gives another one at the same time: two workers of one number
+-- would have one lease, one hand and one another's claims. So it counts microseconds (since 2026).
+-- KEYS 1 last number  2 workers  3 an unused key  4 arrivals
+-- ARGV 1 prefix of lease keys  2 lease (ms)  3 where it runs (JSON)  4 the life of Redis that its worker has met and
+--      told all, '' for none: nobody waits there for who was not in the life before
 -- Returns the number. The UNLINK makes the script pass when Redis is full.
 redis.call('UNLINK', KEYS[3])
 local t = redis.call('TIME')
-local number = math.max(tonumber(redis.call('GET', KEYS[1]) or 0) + 1, t[1] - 1767225600)
+local last = tonumber(redis.call('GET', KEYS[1]) or 0)
+local number = string.format('%.0f', math.max(last + 1, (t[1] - 1767225600) * 1000000 + t[2]))
 redis.call('SET', KEYS[1], number)
 redis.call('SET', ARGV[1] .. number, '1', 'PX', ARGV[2])
 redis.call('HSET', KEYS[2], number, ARGV[3])
-return tostring(number)
+if ARGV[4] ~= '' then redis.call('HSET', KEYS[4], number, ARGV[4]) end
+return number
