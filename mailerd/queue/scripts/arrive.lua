@@ -13,13 +13,9 @@ local alerted = 'alerted ' .. ARGV[2]
 if redis.call('HGET', KEYS[2], ARGV[1]) ~= ARGV[2] then
   redis.call('HSET', KEYS[2], ARGV[1], ARGV[3] == '1' and ARGV[2] or alerted)
 end
-local missing, known = {}, {}
+local missing = {}
 for _, inc in ipairs(redis.call('HKEYS', KEYS[1])) do
-  known[inc] = true
   local met = redis.call('HGET', KEYS[2], inc)
   if met ~= ARGV[2] and met ~= alerted then missing[#missing + 1] = inc end
-end
-for _, inc in ipairs(redis.call('HKEYS', KEYS[2])) do
-  if not known[inc] and inc ~= ARGV[1] then redis.call('HDEL', KEYS[2], inc) end
 end
 return missing

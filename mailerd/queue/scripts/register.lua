@@ -3,8 +3,9 @@
 -- would have one lease, one hand and one another's claims. So it counts microseconds (since 2026).
 -- KEYS 1 last number  2 workers  3 an unused key  4 arrivals
 -- ARGV 1 prefix of lease keys  2 lease (ms)  3 where it runs (JSON)  4 the life of Redis that its worker has met and
---      told all, '' for none: nobody waits there for who was not in the life before
--- Returns the number. The UNLINK makes the script pass when Redis is full.
+--      told all, '' for none: it has nothing more to tell, so nobody waits for it there
+-- Returns the number. Arrivals of those who are registered no more are forgotten. The UNLINK makes the script pass
+-- when Redis is full.
 redis.call('UNLINK', KEYS[3])
 local t = redis.call('TIME')
 local last = tonumber(redis.call('GET', KEYS[1]) or 0)
@@ -12,5 +13,8 @@ local number = string.format('%.0f', math.max(last + 1, (t[1] - 1767225600) * 10
 redis.call('SET', KEYS[1], number)
 redis.call('SET', ARGV[1] .. number, '1', 'PX', ARGV[2])
 redis.call('HSET', KEYS[2], number, ARGV[3])
+for _, inc in ipairs(redis.call('HKEYS', KEYS[4])) do
+  if redis.call('HEXISTS', KEYS[2], inc) == 0 then redis.call('HDEL', KEYS[4], inc) end
+end
 if ARGV[4] ~= '' then redis.call('HSET', KEYS[4], number, ARGV[4]) end
 return number
