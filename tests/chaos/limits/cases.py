@@ -14,6 +14,9 @@ CASES = (
     Case("a fraction", rate=0.7, ticks=2, steps=(500,), faults=("die", "lose")),
     Case("throttled", rate=2, sizes=(2,), ticks=2, faults=("throttle",)),
     Case("a day", day=1, ticks=3, steps=(95 * SLOT, SLOT - 1), faults=("die", "lose")),
+    Case("two limits", rate=2, other=(0.7, 0), sizes=(2,), ticks=2, faults=("die",)),
+    Case("a rate and a day", rate=1, other=(0.0, 2), ticks=2, faults=("die",)),
+    Case("an account", rate=1, account=True, ticks=2, steps=(15_001,), faults=("die",)),
     Case("a line", rate=1, ticks=2, faults=("die",), pieces=2),
     Case("a longer line", rate=1, ticks=2, faults=(), pieces=3),
 )
@@ -34,7 +37,7 @@ class Planted:
     finds: str
 
 
-ONE, TWO, FRACTION, THROTTLED, DAY, LINE, _ = CASES
+ONE, TWO, FRACTION, THROTTLED, DAY, BOTH, _, ACCOUNT, LINE, _ = CASES
 PLANTED = (
     Planted(
         "a permit rests a few milliseconds too short",
@@ -104,6 +107,24 @@ PLANTED = (
         "what the dead had in hand is used for ever",
         DAY,
         {"  if limit.day > 0 then\n    free_the_dead(limit, ARGV[3])": "  if limit.day > 0 then"},
+        "never come back",
+    ),
+    Planted(
+        "only the first of two limits is asked",
+        BOTH,
+        {"granted = math.min(granted, limits[i].free)": "granted = math.min(granted, limits[1].free)"},
+        "are in use",
+    ),
+    Planted(
+        "nobody waits for what the account grants",
+        ACCOUNT,
+        {"and i == 1 and not limit.seeded then": "and false then"},
+        "before the account has said",
+    ),
+    Planted(
+        "who was to ask the account and died is the last who did",
+        ACCOUNT,
+        {"inc, 'NX', 'PX', 15000)": "inc, 'NX', 'PX', 15000000)"},
         "never come back",
     ),
     Planted(

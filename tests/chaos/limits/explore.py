@@ -69,13 +69,13 @@ def _ends_badly(case: Case, moves: Moves, moment: Moment) -> str:
 
 
 def _lost_permits(case: Case, moves: Moves, alone: Moment) -> str:
-    most = case.day or -(-int(case.rate * 1000) // 1000)
+    most = min(most for most, _ in case.windows)
     for _ in range(2):
         alone = moves.asks_alone(alone, most)
         if len(alone.workers[0].marks) == most:
             return ""
         alone = moves.asks_alone(alone, 0)
-        alone = later(case, alone, case.horizon + (96 * 900_000 if case.day else 20_001))
+        alone = later(case, alone, case.horizon + (96 * 900_000 if case.counts_a_day else 20_001))
     got = len(moves.asks_alone(alone, most).workers[0].marks)
     return "" if got == most else f"of {most} permits {most - got} never come back"
 

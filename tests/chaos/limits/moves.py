@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from chaos.limits.world import KEYS, LIMIT, LINE, NAME, SLOT, Kept, Scripts
+from chaos.limits.world import KEYS, LIMIT, LIMITS, LINE, NAME, SLOT, Kept, Scripts, Standing
 
 DAY_MS = 96 * SLOT
 SHORT = 350  # ms that a piece waits in a worker's hand
@@ -22,7 +22,12 @@ BOTH, NAMES = ("a", "b"), "abcdefgh"
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A small world: its limit, how many are asked for at once, what time does and which faults there are."""
+    """
+    A small world: its limit, how many are asked for at once, what time does and which faults there are.
+
+    ``other``: rate and day of a second limit that all mails fall under as well; ``account``: the rate is what
+    an account grants, once it is asked.
+    """
 
     name: str
     rate: float = 0.0
@@ -33,11 +38,31 @@ class Case:
     faults: tuple[str, ...] = ()
     most_faults: int = 1
     pieces: int = 0  # that come one after the other; none: workers ask for as many as they like
+    other: tuple[float, int] = (0.0, 0)
+    account: bool = False
+
+    @property
+    def bounds(self) -> tuple[tuple[float, int], ...]:
+        """Rate and day of each limit."""
+        return ((self.rate, self.day), *([self.other] if any(self.other) else []))
+
+    @property
+    def windows(self) -> list[tuple[int, int]]:
+        """For each limit: so many mails may go in so long (ms)."""
+        return [
+            (day, DAY_MS) if day else (math.ceil(rate), int(1000 * math.ceil(rate) / rate))
+            for rate, day in self.bounds
+        ]
+
+    @property
+    def counts_a_day(self) -> bool:
+        """Whether any limit has a day."""
+        return any(day for _, day in self.bounds)
 
     @property
     def horizon(self) -> int:
         """So long (ms) a mail is remembered."""
-        return DAY_MS if self.day else int(1000 * math.ceil(self.rate) / self.rate)
+        return max(window for _, window in self.windows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +71,8 @@ class Worker:
     One worker.
 
     ``marks`` of its permits: to be handed over (-1), the server has it (-2), or its answer's age;
-    ``not_counted``: of the answered; ``asks``: the call whose answer was lost; ``fenced``: its lease is gone.
+    ``not_counted``: of the answered; ``asks``: the call whose answer was lost; ``fenced``: its lease is gone;
+    ``inquires``: it is to ask the account.
     """
 
     inc: str
@@ -57,6 +83,7 @@ class Worker:
     asks: tuple[int, str] = (0, "")
     fenced: bool = False
     piece: bytes = b""
+    inquires: bool = False
 
 
 TO_GO, WITH_SERVER = -1, -2
@@ -78,17 +105,18 @@ class Moment:
 
 def first(case: Case) -> Moment:
     """How it begins."""
-    return Moment(Kept(leases=BOTH), tuple(Worker(inc) for inc in BOTH))
+    kept = Kept(limits=(Standing(),) * len(case.bounds), leases=BOTH)
+    return Moment(kept, tuple(Worker(inc) for inc in BOTH))
 
 
 def breach(case: Case, moment: Moment) -> str:
     """What is wrong with a moment; empty where nothing is."""
     if moment.wrong:
         return moment.wrong
-    most = case.day or math.ceil(case.rate)
-    within = sum(age < case.horizon for age in moment.seen)
-    if within > most:
-        return f"{within} mails within {case.horizon} ms, and {most} may go"
+    for most, window in case.windows:
+        within = sum(age < window for age in moment.seen)
+        if within > most:
+            return f"{within} mails within {window} ms, and {most} may go"
     return ""
 
 
@@ -116,6 +144,8 @@ class Moves:
     def _of(self, moment: Moment, number: int, worker: Worker) -> Iterator[tuple[str, Moment]]:
         if worker.asks[1]:
             yield "repeats", self._asked(moment, number, worker, *worker.asks)
+        elif worker.inquires and not worker.fenced:
+            yield "is told what the account grants", self._granted(moment, number, worker)
         elif self.case.pieces:
             yield from self._with_pieces(moment, number, worker)
         elif WITH_SERVER not in worker.marks:
@@ -152,7 +182,7 @@ class Moves:
             if "throttle" in self.case.faults and moment.faults < self.case.most_faults:
                 slower = replace(moment, faults=moment.faults + 1)
                 yield "is throttled", _with(slower, number, replace(answered, slow=True))
-            if self.case.day and 0 in moment.seen:
+            if self.case.counts_a_day and 0 in moment.seen:
                 refused = replace(moment, seen=moment.seen[1:])
                 not_counted = replace(answered, not_counted=worker.not_counted + 1)
                 yield "is refused", _with(refused, number, not_counted)
@@ -181,8 +211,6 @@ class Moves:
 
     def _call(self, worker: Worker, size: int) -> tuple[int, str]:
         told = {
-            "rate": self.case.rate,
-            "day": self.case.day,
             "ages": [age for age in worker.marks if age >= 0],
             "refund": worker.not_counted,
             "slow": 2.0 if worker.slow else 0,
@@ -190,14 +218,21 @@ class Moves:
             "why": "",
         }
         called = worker.piece.startswith(b"called")
-        kinds = [{"n": size, "of": [1]}] if size else []
-        asked = {"account": False, "called": called, "limits": [told], "kinds": kinds}
+        bounds = [{"rate": 0 if self.case.account else rate, "day": day} for rate, day in self.case.bounds]
+        limits = [{**told, **bound} for bound in bounds]
+        kinds = [{"n": size, "of": list(range(1, len(limits) + 1))}] if size else []
+        asked = {"account": self.case.account, "called": called, "limits": limits, "kinds": kinds}
         return 3 - worker.call, json.dumps(asked)
 
     def _permit(self, kept: Kept, worker: Worker, call: int, asked: str) -> tuple[Any, Kept]:
-        keys = [KEYS.lease(worker.inc), KEYS.account, LIMIT]
+        keys = [KEYS.lease(worker.inc), KEYS.account, *LIMITS[: len(kept.limits)]]
         arguments = [3000, worker.inc, KEYS.lease_prefix, call, asked]
         return self._scripts.run(kept, "permit", keys, arguments)
+
+    def _granted(self, moment: Moment, number: int, worker: Worker) -> Moment:
+        keys = [KEYS.lease(worker.inc), KEYS.account, LIMIT]
+        _, kept = self._scripts.run(moment.kept, "grant", keys, [3000, 60_000, self.case.rate, 0, 0])
+        return _with(replace(moment, kept=kept), number, replace(worker, inquires=False))
 
     def _asked(self, moment: Moment, number: int, worker: Worker, call: int, asked: str) -> Moment:
         before = moment.kept
@@ -205,19 +240,30 @@ class Moves:
         moment = replace(moment, kept=kept)
         if answer[0] == b"lost":
             return _replaced(moment, number, worker)
-        _, _, kinds, ((rate, *_),) = answer
-        heard = Worker(worker.inc, call, piece=worker.piece)
+        _, inquires, kinds, said = answer
+        heard = Worker(worker.inc, call, piece=worker.piece, inquires=bool(inquires))
         if not kinds:
             served = tuple(sorted({*moment.served, worker.piece.split(b"\n")[1]})) if worker.piece else ()
             return _with(replace(moment, served=served), number, replace(heard, piece=b""))
         ((granted, wait, _, _),) = kinds
         if granted:
             marks = (TO_GO,) * granted
-            wrong = _wrong_grant(before, kept, float(rate), worker.piece)
+            wrong = self._wrong_grant(before, kept, [float(each[0]) for each in said], worker.piece)
             return _with(replace(moment, wrong=wrong), number, replace(heard, marks=marks))
         if worker.piece and wait > SHORT:
             return self._stands_in_line(moment, number, heard)
         return _with(moment, number, heard)
+
+    def _wrong_grant(self, before: Kept, after: Kept, rates: list[float], piece: bytes) -> str:
+        for limit, rate in zip(after.limits, rates, strict=True):
+            used = sum(n for _, _, n in limit.hand) + len(limit.rest)
+            if rate and used > math.ceil(rate):
+                return f"{used} permits are in use of {math.ceil(rate)}"
+        if self.case.account and (b"seeded", b"1") not in before.limits[0].fields:
+            return "one goes before the account has said what it grants"
+        if piece and before.line and not piece.startswith(b"called"):
+            return "a new one passes those who stand in line"
+        return ""
 
     # --- lines --------------------------------------------------------------------------------------
 
@@ -253,8 +299,12 @@ class Moves:
     # --- how it ends --------------------------------------------------------------------------------
 
     def asks_alone(self, moment: Moment, size: int) -> Moment:
-        """Its only worker asks for so many."""
-        return self._ask(moment, 0, moment.workers[0], size)
+        """Its only worker asks for so many, and the account before where it is to."""
+        asked = self._ask(moment, 0, moment.workers[0], size)
+        if not asked.workers[0].inquires:
+            return asked
+        told = self._granted(asked, 0, asked.workers[0])
+        return self._ask(told, 0, told.workers[0], size)
 
     def one_round(self, moment: Moment) -> Moment:
         """A second in which the janitor calls up, and its only worker works off what lies in the queue."""
@@ -278,9 +328,8 @@ class Moves:
         if moment.ticks >= self.case.ticks:
             return
         steps = set(self.case.steps)
-        if moment.kept.rest:
-            soonest = moment.kept.rest[0]
-            steps |= {soonest, soonest - 1} - {0}
+        for limit in moment.kept.limits:
+            steps |= {limit.rest[0], limit.rest[0] - 1} - {0} if limit.rest else set()
         for step in sorted(steps):
             yield f"{step} ms pass", later(self.case, moment, step)
 
@@ -299,30 +348,27 @@ def later(case: Case, moment: Moment, ms: int) -> Moment:
 def canonical(moment: Moment) -> Moment:
     """The same with its names in order: who is who matters to nobody."""
     kept = moment.kept
-    in_hand = {inc: (call, n) for inc, call, n in kept.hand}
+    in_hand: dict[str, tuple[object, ...]] = {}
+    for which, limit in enumerate(kept.limits):
+        for inc, *rest in limit.hand:
+            in_hand[inc] = (*in_hand.get(inc, ()), which, *rest)
 
     def standing(worker: Worker) -> tuple[object, ...]:
-        return repr(replace(worker, inc="")), in_hand.get(worker.inc, (0, 0)), worker.inc in kept.leases
+        return repr(replace(worker, inc="")), in_hand.get(worker.inc, ()), worker.inc in kept.leases
 
     workers = sorted(moment.workers, key=standing)
     known = {worker.inc for worker in workers}
     others = sorted(
-        {*kept.leases, *in_hand} - known, key=lambda inc: (in_hand.get(inc, (0, 0)), inc in kept.leases)
+        {*kept.leases, *in_hand} - known, key=lambda inc: (in_hand.get(inc, ()), inc in kept.leases)
     )
     names = dict(zip([*(worker.inc for worker in workers), *others], NAMES, strict=False))
-    hand = tuple(sorted((names[inc], call, n) for inc, call, n in kept.hand))
-    kept = replace(kept, hand=hand, leases=tuple(sorted(names[inc] for inc in kept.leases)))
+    limits = tuple(
+        replace(limit, hand=tuple(sorted((names[inc], *rest) for inc, *rest in limit.hand)))
+        for limit in kept.limits
+    )
+    kept = replace(kept, limits=limits, leases=tuple(sorted(names[inc] for inc in kept.leases)))
     renamed = tuple(replace(worker, inc=names[worker.inc]) for worker in workers)
     return replace(moment, kept=kept, workers=renamed)
-
-
-def _wrong_grant(before: Kept, after: Kept, rate: float, piece: bytes) -> str:
-    used = sum(n for _, _, n in after.hand) + len(after.rest)
-    if rate and used > math.ceil(rate):
-        return f"{used} permits are in use of {math.ceil(rate)}"
-    if piece and before.line and not piece.startswith(b"called"):
-        return "a new one passes those who stand in line"
-    return ""
 
 
 def _with(moment: Moment, number: int, worker: Worker) -> Moment:
@@ -332,7 +378,7 @@ def _with(moment: Moment, number: int, worker: Worker) -> Moment:
 
 def _replaced(moment: Moment, number: int, worker: Worker) -> Moment:
     """Another incarnation goes on in its place."""
-    taken = {*moment.kept.leases, *(inc for inc, _, _ in moment.kept.hand)}
+    taken = {*moment.kept.leases, *(inc for limit in moment.kept.limits for inc, _, _ in limit.hand)}
     taken |= {each.inc for each in moment.workers}
     inc = next(name for name in NAMES if name not in taken)
     kept = replace(moment.kept, leases=tuple(sorted({*moment.kept.leases, inc})))

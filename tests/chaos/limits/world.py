@@ -18,6 +18,8 @@ from mailerd.queue.scripts import text_of
 KEYS = Keys("email_queue")
 NAME = "client:shop"
 LIMIT, LINE = KEYS.limit(NAME), KEYS.line(NAME)
+# A case has the first, or both.
+LIMITS = (LIMIT, KEYS.limit("route"))
 SLOT = 900_000
 # Where every moment is played on the server's clock (ms): the begin of a slot of the day.
 HOUR = 2_000_000 * SLOT
@@ -32,19 +34,33 @@ _LONG_AGO = -5000
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """
-    What Redis keeps of the limit; moments and slots count from now.
+class Standing:
+    """How one limit stands; ``hand``: incarnation, call, permits."""
 
-    ``phase``: how far (ms) into a slot it is; ``hand``: incarnation, call, permits; ``queue``: the next one
-    last, as in Redis.
-    """
-
-    phase: int = 0
-    limit: tuple[tuple[bytes, bytes], ...] = ()
+    fields: tuple[tuple[bytes, bytes], ...] = ()
     rest: tuple[int, ...] = ()
     hand: tuple[tuple[str, int, int], ...] = ()
     day: tuple[tuple[int, int], ...] = ()
+
+    def later(self, ms: int, slots: int) -> Standing:
+        """The same after so many milliseconds, which are so many slots."""
+        fields = tuple((name, _moved(name, value, ms, slots)) for name, value in self.fields)
+        rest = tuple(score - ms for score in self.rest if score > ms)
+        return replace(self, fields=fields, rest=rest, day=tuple((slot - slots, n) for slot, n in self.day))
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """
+    What Redis keeps of the limits; moments and slots count from now.
+
+    ``phase``: how far (ms) into a slot it is; ``asked``: for so long (ms) nobody else asks the account;
+    ``queue``: the next one last, as in Redis.
+    """
+
+    phase: int = 0
+    limits: tuple[Standing, ...] = (Standing(),)
+    asked: int = 0
     line: tuple[bytes, ...] = ()
     queue: tuple[bytes, ...] = ()
     leases: tuple[str, ...] = ()
@@ -52,10 +68,8 @@ class Kept:
     def later(self, ms: int) -> Kept:
         """The same after so many milliseconds."""
         slots, phase = divmod(self.phase + ms, SLOT)
-        fields = tuple((name, _moved(name, value, ms, slots)) for name, value in self.limit)
-        rest = tuple(score - ms for score in self.rest if score > ms)
-        day = tuple((slot - slots, count) for slot, count in self.day)
-        return replace(self, phase=phase, limit=fields, rest=rest, day=day)
+        limits = tuple(limit.later(ms, slots) for limit in self.limits)
+        return replace(self, phase=phase, limits=limits, asked=max(0, self.asked - ms))
 
 
 def _moved(name: bytes, value: bytes, ms: int, slots: int) -> bytes:
@@ -71,7 +85,7 @@ class Scripts:
 
     def __init__(self, client: Any, edits: Mapping[str, str]) -> None:
         self._client = client
-        self._shas = {name: self._load(name, edits) for name in ("permit", "line_up", "call_up")}
+        self._shas = {name: self._load(name, edits) for name in ("permit", "grant", "line_up", "call_up")}
 
     def _load(self, name: str, edits: Mapping[str, str]) -> str:
         text = text_of(name)[0].decode()
@@ -89,30 +103,24 @@ class Scripts:
         now = HOUR + kept.phase
         _restore(together, kept, now, own)
         together.evalsha(self._shas[name], len(keys), *keys, *arguments)
-        together.hgetall(LIMIT).zrange(f"{LIMIT}:rest", 0, -1, withscores=True)
-        together.hgetall(f"{LIMIT}:hand").hgetall(f"{LIMIT}:day")
-        together.lrange(LINE, 0, -1).lrange(KEYS.queue, 0, -1)
-        answer, *found = together.execute()[-7:]
-        return answer, _read(kept, now, *found)
+        for limit in LIMITS[: len(kept.limits)]:
+            together.hgetall(limit).zrange(f"{limit}:rest", 0, -1, withscores=True)
+            together.hgetall(f"{limit}:hand").hgetall(f"{limit}:day")
+        together.pttl(KEYS.account).lrange(LINE, 0, -1).lrange(KEYS.queue, 0, -1)
+        answer, *found, asked, line, queue = together.execute()[-4 - 4 * len(kept.limits) :]
+        limits = tuple(_read(now, *found[at : at + 4]) for at in range(0, len(found), 4))
+        kept = replace(kept, limits=limits, asked=_asked(kept.asked, asked))
+        return answer, replace(kept, line=tuple(line), queue=tuple(queue))
 
 
 def _restore(together: Any, kept: Kept, now: int, own: bytes) -> None:
     together.flushdb().set(_CLOCK, now)
     for name in kept.leases:
         together.set(KEYS.lease(name), 1)
-    if kept.limit:
-        slot = now // SLOT
-        fields = {name: _moved(name, value, -now, -slot) for name, value in kept.limit}
-        together.hset(LIMIT, mapping={**fields, b"serial": len(kept.rest)})
-    if kept.rest:
-        members = {serial: now + score for serial, score in enumerate(kept.rest, 1)}
-        together.zadd(f"{LIMIT}:rest", members)
-        if not kept.limit:
-            together.hset(LIMIT, "serial", len(kept.rest))
-    if kept.hand:
-        together.hset(f"{LIMIT}:hand", mapping={inc: f"{call} {n}" for inc, call, n in kept.hand})
-    if kept.day:
-        together.hset(f"{LIMIT}:day", mapping={now // SLOT + slot: n for slot, n in kept.day})
+    for key, limit in zip(LIMITS, kept.limits, strict=False):
+        _restore_limit(together, key, limit, now)
+    if kept.asked:
+        together.set(KEYS.account, 1, px=kept.asked)
     for key, pieces in ((LINE, kept.line), (KEYS.queue, kept.queue), (KEYS.hand("own"), own and (own,))):
         if pieces:
             together.rpush(key, *pieces)
@@ -120,25 +128,41 @@ def _restore(together: Any, kept: Kept, now: int, own: bytes) -> None:
         together.sadd(KEYS.lines, NAME)
 
 
+def _restore_limit(together: Any, key: str, limit: Standing, now: int) -> None:
+    slot = now // SLOT
+    if limit.fields:
+        fields = {name: _moved(name, value, -now, -slot) for name, value in limit.fields}
+        together.hset(key, mapping=fields)
+    if limit.fields or limit.rest:
+        together.hset(key, "serial", len(limit.rest))
+    if limit.rest:
+        together.zadd(f"{key}:rest", {serial: now + score for serial, score in enumerate(limit.rest, 1)})
+    if limit.hand:
+        together.hset(f"{key}:hand", mapping={inc: f"{call} {n}" for inc, call, n in limit.hand})
+    if limit.day:
+        together.hset(f"{key}:day", mapping={slot + each: n for each, n in limit.day})
+
+
+def _asked(before: int, left: int) -> int:
+    """How long nobody else asks the account; the server's own clock went on a little."""
+    if left <= 0 or before - 1000 < left <= before:
+        return before if left > 0 else 0
+    return next((whole for whole in (15_000, 60_000) if left <= whole), round(left, -3))
+
+
 def _read(
-    before: Kept,
     now: int,
     fields: Mapping[bytes, bytes],
     rest: Sequence[tuple[bytes, float]],
     hand: Mapping[bytes, bytes],
     day: Mapping[bytes, bytes],
-    line: Sequence[bytes],
-    queue: Sequence[bytes],
-) -> Kept:
+) -> Standing:
     slot = now // SLOT
     kept = [(name, _moved(name, value, now, slot)) for name, value in fields.items() if name != b"serial"]
     in_hand = [(inc.decode(), *map(int, value.split())) for inc, value in hand.items()]
-    return replace(
-        before,
-        limit=tuple(sorted(kept)),
+    return Standing(
+        fields=tuple(sorted(kept)),
         rest=tuple(sorted(int(score) - now for _, score in rest if score > now)),
         hand=tuple(sorted(in_hand)),
         day=tuple(sorted((int(name) - slot, int(n)) for name, n in day.items() if int(n))),
-        line=tuple(line),
-        queue=tuple(queue),
     )
