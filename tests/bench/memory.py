@@ -4,6 +4,7 @@ How much memory mailerd takes: idle, beside Celery with SMTP, and from the first
 ``run.py memory`` calls it. The part ``growth`` sends one batch, pushed in jobs of 10,000 contacts, through
 the whole path (contacts in SQLite, ledger, Jinja, SMTP) to smtp-sink, and weighs the workers all the while.
 In the part ``one_job`` the batch is a single job, which one worker has to read whole; it is recycled then.
+The part ``size`` weighs the idle tree twice: with SMTP alone, as Celery has it, and with contacts from SQL.
 BENCH_RECIPIENTS says how many, where a million take too long.
 """
 
@@ -141,19 +142,24 @@ def _size(asked: Asked, folder: Path, redis: RedisServer, port: int, report: Rep
     (folder / "shop").mkdir()
     shop = Shop(folder / "shop", 500)
     sections = shop.sections(redis, port, []) | {"workers": {"processes": 2}}
+    alone = {name: keys for name, keys in sections.items() if name != "contacts"}
+    with daemon_of(folder / "alone", alone) as daemon:
+        smtp_alone = pss(daemon.pid)
     with daemon_of(folder / "idle", sections) as daemon:
         idle = max(worker.memory_full_info().uss for worker in daemon.workers()) / MIB
         report.aims.append(Aim("10", "private memory of an idle worker, MiB", idle, 8, most=True))
         sizes = Comparison("memory of the whole tree, MiB")
-        sizes.rounds[OURS] = [{"idle": pss(daemon.pid), "after": _after(shop, daemon, redis)}]
+        sizes.rounds[OURS] = [
+            {"SMTP alone": smtp_alone, "idle": pss(daemon.pid), "after": _after(shop, daemon, redis)}
+        ]
     if asked.wants_peer("celery"):
         celery = Celery(asked, redis, folder, port, processes=2)
         pid = celery.start()
         idle = pss(pid)
         celery.send(400)
-        sizes.rounds["celery"] = [{"idle": idle, "after": pss(pid)}]
+        sizes.rounds["celery"] = [{"SMTP alone": idle, "idle": idle, "after": pss(pid)}]
         celery.stop()
-        for figure in ("idle", "after"):
+        for figure in ("SMTP alone", "idle", "after"):
             value = sizes.ratio(figure, OURS, "celery")
             report.aims.append(
                 Aim("10", f"memory of the tree, of Celery's ({figure})", value, 0.9, most=True)
