@@ -83,6 +83,11 @@ def connect(
     return redis.Redis.from_pool(redis.ConnectionPool(**options))
 
 
+def hang_up(client: redis.Redis) -> None:
+    """End the idle connections of a client; the next command makes a new one."""
+    client.connection_pool.disconnect(inuse_connections=False)
+
+
 def _options_of(url: str) -> dict[str, Any]:
     options: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call] # redis-py's
     return options

@@ -36,6 +36,8 @@ class Failover:
     What one thread of a worker knows of the life of Redis.
 
     ``noted``: it is the worker's own, which waits for the other hosts, and the slot notes whom it has met.
+    ``hang_up`` ends what is still connected to the life before. An old master that does not know yet that it
+    is none would register a worker there that takes its jobs here, into a hand of which nobody here knows.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Failover:
         pausing: Callable[[float], None],
         *,
         noted: bool,
+        hang_up: Callable[[], None],
     ) -> None:
         self._config = config
         self._slot = slot
@@ -54,6 +57,7 @@ class Failover:
         self._stop = stop
         self._pausing = pausing
         self._noted = noted
+        self._hang_up = hang_up
         self._era = slot.era
         self._lock = threading.Lock()
 
@@ -77,6 +81,7 @@ class Failover:
             if self._noted:
                 self._slot.era = era
         if former:
+            self._hang_up()
             raise RedisReplaced("it is another life of Redis")
 
     def _tell(self, era: str) -> None:

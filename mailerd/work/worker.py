@@ -28,7 +28,7 @@ from mailerd.errors import (
 )
 from mailerd.queue.alerts import RelayNotes, SharedAlert
 from mailerd.queue.claims import BLOCK, Claim, Claims, Taker
-from mailerd.queue.connection import CONNECT_TIMEOUT, Patience, connect, translated
+from mailerd.queue.connection import CONNECT_TIMEOUT, Patience, connect, hang_up, translated
 from mailerd.queue.eras import greeting
 from mailerd.queue.keys import Keys
 from mailerd.queue.lease import Lease, leave, register
@@ -79,15 +79,16 @@ class Worker:
         self._clock = clock
         self._show = show
         self._keys = Keys(config.queue.name)
-        self._failover = Failover(config, slot, clock, hurry, self._pausing, noted=True)
+        pausing = self._pausing
+        self._failover = Failover(config, slot, clock, hurry, pausing, noted=True, hang_up=self._hang_up)
         greet = greeting(self._failover.meet)
         self._client = connect(config.redis, greet=greet)
-        self._patience = Patience(clock, self._stop, self._pausing)
+        self._patience = Patience(clock, self._stop, pausing)
         # What is known to be sent must reach the ledger: that is tried until the drain is over.
-        self._stubborn = Patience(clock, hurry, self._pausing)
+        self._stubborn = Patience(clock, hurry, pausing)
         self._taker = Taker(config, self._keys, self._client, self._stubborn, greet, self._era)
         # A worker that waits for an answer of the mail server does not connect; its keeper does.
-        alert = Failover(config, slot, clock, hurry, _unseen, noted=False)
+        alert = Failover(config, slot, clock, hurry, _unseen, noted=False, hang_up=_nothing)
         renewals = connect(config.redis, timeout=config.queue.lease / 5, greet=greeting(alert.meet))
         abort = kit.session.abort if kit.session else _nothing
         self._keeper = Keeper(renewals, self._keys, self._taker, slot, stops, clock, abort)
@@ -212,9 +213,8 @@ class Worker:
         self._slot.incarnation = lease.incarnation
         config, keys, incarnation = self._config, self._keys, lease.incarnation
         self._claims = Claims(self._client, keys, lease, self._stubborn, self._era)
-        ledger = Ledger(
-            self._client, keys, incarnation, config.queue.lease, self._stubborn, config.redis.replicas
-        )
+        lasts, replicas = config.queue.lease, config.redis.replicas
+        ledger = Ledger(self._client, keys, incarnation, lasts, self._stubborn, replicas)
         contacts, session, stops, clock = self._kit.contacts, self._kit.session, self._stops, self._clock
         if session:
             limiter = Limiter(
@@ -222,15 +222,9 @@ class Worker:
             )
             way = Way(session, config.workers.connections, limiter)
             self._delivery = Delivery(ledger, lease, self._slot, contacts, way, stops, clock)
+        letters, tally = self._kit.letters, self._slot.tally
         self._handler = Handler(
-            config,
-            self._claims,
-            ledger,
-            self._delivery,
-            self._kit.letters,
-            self._stop,
-            self._progress,
-            self._slot.tally,
+            config, self._claims, ledger, self._delivery, letters, self._stop, self._progress, tally
         )
 
     def _part(self) -> None:
@@ -249,6 +243,10 @@ class Worker:
 
     def _era(self) -> str:
         return self._failover.era
+
+    def _hang_up(self) -> None:
+        hang_up(self._client)
+        self._taker.hang_up()
 
     def _renew(self) -> bool:
         return self._lease.renew(self._client, self._keys)
@@ -280,7 +278,7 @@ def _unseen(_: float) -> None:
 
 
 def _nothing() -> None:
-    """Where nothing is handed over, nothing is to be ended."""
+    """Where there is nothing to be ended."""
 
 
 def longest_hand_over(config: Config) -> float:

@@ -16,7 +16,8 @@ from mailerd.errors import RedisReplaced
 from mailerd.outcome import Kind, Outcome
 from mailerd.queue import eras
 from mailerd.queue.claims import Claims
-from mailerd.queue.eras import arrive, era_of, replay
+from mailerd.queue.connection import connect, hang_up
+from mailerd.queue.eras import arrive, era_of, greeting, replay
 from mailerd.queue.lease import register
 from mailerd.queue.payloads import Slice
 from mailerd.queue.scripts import run
@@ -309,7 +310,15 @@ class Met:
 
     def meets(self, *, keeper: bool = False) -> dict[str, str]:
         clock = SystemClock()
-        failover = Failover(self.bench.config, self.other, clock, Stop(), lambda _: None, noted=not keeper)
+        failover = Failover(
+            self.bench.config,
+            self.other,
+            clock,
+            Stop(),
+            lambda _: None,
+            noted=not keeper,
+            hang_up=lambda: None,
+        )
         with pytest.raises(RedisReplaced):
             failover.meet(self.era)
         self.bench.assert_conserved()
@@ -405,6 +414,29 @@ def test_a_batch_that_ended_long_ago_is_not_remembered(bench: LedgerBench) -> No
 
     assert replay(bench.client, bench.keys, answered(bench.hands(), ("a", Kind.SENT))) == 0
     assert not bench.client.exists(bench.keys.told("shop/b1"))
+
+
+@pytest.mark.covers("queues-42")
+def test_who_meets_another_life_speaks_to_the_one_before_no_more(met: Met) -> None:
+    """An idle connection to an old master that takes itself for the master still would be used again."""
+    eras = []
+    client = connect(met.bench.config.redis, greet=greeting(eras.append))
+    client.ping()
+    failover = Failover(
+        met.bench.config,
+        met.other,
+        SystemClock(),
+        Stop(),
+        lambda _: None,
+        noted=True,
+        hang_up=lambda: hang_up(client),
+    )
+    with pytest.raises(RedisReplaced):
+        failover.meet(met.era)
+
+    client.ping()
+    assert eras == [met.era, met.era]
+    client.close()
 
 
 def test_who_has_not_met_an_era_is_named(client: redis.Redis) -> None:
