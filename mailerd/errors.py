@@ -13,6 +13,7 @@ into these at the door of the one room that uses it.
     ├── RedisNotReachable           69  no Redis within redis.startup_timeout
     ├── RedisRefused                78  Redis is there but does not let us in, or must not be used
     ├── RedisUnavailable            69  a passing fault of Redis; tenacity tries again
+    │   ├── NearlyFull                  it has no room for new jobs; nothing was written
     │   ├── RedisReplaced               it is another life of Redis than before; whoever meets it says so
     │   └── TooFewCopies                it took the write, and too few replicas have confirmed it
     ├── LeaseLost                       this incarnation was declared dead; its claim is somebody else's
@@ -98,6 +99,10 @@ class RedisUnavailable(MailerdError):
     """Redis does not answer or cannot take writes now."""
 
     exit_code = EXIT_REDIS
+
+
+class NearlyFull(RedisUnavailable):
+    """Redis has no room for new jobs; nothing was written."""
 
 
 class RedisReplaced(RedisUnavailable):

@@ -7,6 +7,7 @@ for 0, and raise the faults of ``errors.py``; ``main`` turns those into one line
 
 from __future__ import annotations
 
+import errno
 import io
 import sys
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from importlib import import_module
 import click
 
 from mailerd.cli.configuration import config_option
-from mailerd.errors import EXIT_CLEAN, EXIT_NO, EXIT_USAGE, ConfigurationError, MailerdError
+from mailerd.errors import EXIT_CLEAN, EXIT_INTERNAL, EXIT_NO, ConfigurationError, MailerdError
 
 # Where each command lives, and what the help says of it.
 _COMMANDS = {
@@ -81,9 +82,6 @@ def run(arguments: Sequence[str]) -> int:
     """Run the command that ``arguments`` name; its exit code."""
     try:
         return mailerd.main(list(arguments), "mailerd", standalone_mode=False) or EXIT_CLEAN
-    except click.UsageError as error:
-        error.show()
-        return EXIT_USAGE
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -95,6 +93,11 @@ def run(arguments: Sequence[str]) -> int:
     except MailerdError as error:
         _complain(str(error))
         return error.exit_code
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _complain("there is no room on the disk for what was to be written")
+        return EXIT_INTERNAL
 
 
 def _complain(*complaints: str) -> None:

@@ -26,7 +26,7 @@ def _remember(ctx: click.Context, _parameter: click.Parameter, value: Path | Non
 config_option = click.option(
     "-c",
     "--config",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     metavar="FILE",
     expose_value=False,
     callback=_remember,

@@ -17,7 +17,7 @@ from mailerd.cli.output import complain, counted, json_option, show_json
 from mailerd.cli.queue import opened, reached
 from mailerd.clock import SystemClock
 from mailerd.config import Config
-from mailerd.errors import EXIT_CLEAN, EXIT_NO, RedisRefused, RedisUnavailable
+from mailerd.errors import EXIT_CLEAN, EXIT_NO, NearlyFull, RedisRefused, RedisUnavailable
 from mailerd.job import EmailJob
 from mailerd.queue.enqueue import Enqueuer
 from mailerd.queue.model import Admission, Enqueued
@@ -113,6 +113,8 @@ def _enqueue(config: Config, jobs: list[EmailJob], *, as_json: bool) -> int:
 def _put(enqueuer: Enqueuer, jobs: list[EmailJob]) -> list[Enqueued]:
     try:
         return enqueuer.enqueue_all(jobs, uuid4().hex)
+    except NearlyFull:
+        raise  # before anything was written
     except (RedisUnavailable, RedisRefused):
         first, more = jobs[0], len(jobs) - 1
         whose = f"batch {first.batch_id} of client {first.client_id}" + (f" and {more} more" if more else "")

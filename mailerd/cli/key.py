@@ -31,7 +31,7 @@ def _client(_ctx: click.Context, _parameter: click.Parameter, value: str) -> str
     return value
 
 
-@key.command()
+@key.command(short_help="Make a token for a client.")
 @click.argument("client_id", metavar="CLIENT", callback=_client)
 @json_option
 def create(client_id: str, *, as_json: bool) -> None:

@@ -10,7 +10,11 @@ from mailerd.config import Config
 
 @click.command()
 @config_option
-@click.option("--embedded", is_flag=True, help="Bring an own Valkey, kept in the state directory.")
+@click.option(
+    "--embedded",
+    is_flag=True,
+    help="Bring an own Valkey, kept in the state directory. Should it die, restart mailerd.",
+)
 def run(*, embedded: bool) -> int:
     """
     Run the daemon in the foreground.

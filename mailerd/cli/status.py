@@ -39,7 +39,8 @@ def status(*, as_json: bool) -> None:
     Show the queue, its workers, and whether anything needs attention.
 
     Answers whether the daemon runs or not. A worker whose lease has lapsed counts as dead; its job goes back
-    to the queue as soon as a daemon runs.
+    to the queue as soon as a daemon runs. Exit code 0 also where something needs
+    attention: programs read that in the JSON.
     """
     config = configuration()
     with opened(config) as queue:

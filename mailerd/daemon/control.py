@@ -233,7 +233,8 @@ class Control:
         try:
             config = reloading.checked(self._roles.reload(), self._config)
         except ConfigurationError as error:
-            log.error("Nothing is changed: %s", error, extra={"event": "main.not_reloaded"})  # noqa: TRY400 - a fault explains itself
+            problems = "; ".join(map(str, error.problems))
+            log.error("Nothing is changed: %s", problems, extra={"event": "main.not_reloaded"})  # noqa: TRY400 - a fault explains itself
             self._notifier.ready()
             return
         self._config = self._gate.config = config

@@ -12,7 +12,7 @@ from typing import Any
 import redis
 
 from mailerd.clock import Clock
-from mailerd.errors import RedisUnavailable
+from mailerd.errors import NearlyFull
 from mailerd.queue.connection import translated
 
 NEARLY_FULL = 0.9
@@ -30,14 +30,14 @@ class Headroom:
         self._used = 0.0
 
     def check(self) -> None:
-        """Raise ``RedisUnavailable`` where more than nine tenths of ``maxmemory`` are used, or it is away."""
+        """Raise ``NearlyFull`` above nine tenths of ``maxmemory``, ``RedisUnavailable`` if it is away."""
         now = self._clock.monotonic()
         if now >= self._good_until:
             self._used = self._look()
             self._good_until = now + GOOD_FOR
         if self._used > NEARLY_FULL:
             share = min(100 * self._used, 100)
-            raise RedisUnavailable(f"Redis is nearly full: {share:.0f} % of its maxmemory are used")
+            raise NearlyFull(f"Redis is nearly full: {share:.0f} % of its maxmemory are used")
 
     def _look(self) -> float:
         with translated():

@@ -19,7 +19,7 @@ import tenacity
 from mailerd.clock import Clock, Stop
 from mailerd.config import Config, scrub
 from mailerd.config import Queue as QueueSettings
-from mailerd.errors import RedisNotReachable, RedisRefused, RedisUnavailable, TooFewCopies
+from mailerd.errors import NearlyFull, RedisNotReachable, RedisRefused, RedisUnavailable, TooFewCopies
 from mailerd.queue.connection import connect, translated
 from mailerd.queue.copies import connected_replicas, misfit
 from mailerd.queue.keys import Keys
@@ -131,11 +131,20 @@ def named(config: Config) -> Iterator[None]:
     try:
         yield
     except RedisUnavailable as fault:
-        advice = f"see that it runs, or {_where_to_look(config)}"
-        words = str(fault).rstrip(".")
+        words, advice = str(fault).rstrip("."), _remedy(fault, config)
         raise RedisNotReachable(f"the Redis at {where} cannot be used now: {words}; {advice}") from fault
     except (RedisRefused, redis.ResponseError) as fault:
         raise RedisRefused(f"the Redis at {where}: {_advised(fault)}") from fault
+
+
+def _remedy(fault: RedisUnavailable, config: Config) -> str:
+    if isinstance(fault, NearlyFull):
+        return "raise its maxmemory, or shorten queue.retention_days"
+    if str(fault).startswith("READONLY"):
+        return "set redis.url to its primary"
+    if config.redis.embedded:
+        return "the daemon brings it: start mailerd, or restart it"
+    return f"see that it runs, or {_where_to_look(config)}"
 
 
 def _where_to_look(config: Config) -> str:

@@ -122,8 +122,7 @@ class Janitor:
             returned = self._patience.call(lambda: self._upkeep.reap(death.incarnation, blame))
         except (RedisUnavailable, RedisRefused) as fault:
             log.warning(
-                "What worker %d left is settled after the next start: %s",
-                death.slot,
+                "What it left is settled after the next start: %s",
                 fault,
                 extra={"event": "death.kept", "worker": death.slot},
             )
@@ -132,8 +131,7 @@ class Janitor:
         self._overview.events["death_settled"] += 1
         if returned or death.remains.group is not None:
             log.warning(
-                "Worker %d settled (%s): %d job(s) went back to the queue",
-                death.slot,
+                "Worker settled (%s): %d job(s) went back to the queue",
                 death.how,
                 returned,
                 extra={"event": "death.settled", "worker": death.slot},

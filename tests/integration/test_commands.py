@@ -669,6 +669,7 @@ def test_the_daemons_own_redis_is_found(
 
     assert away.code == 69
     assert f"unix://{here}/state/valkey" in away.err
+    assert away.err.endswith("the daemon brings it: start mailerd, or restart it\n")
     assert enqueued.code == 0
     assert (found["redis"], found["length"]) == (server.url, 1)
     assert elsewhere.code == 69
@@ -706,6 +707,29 @@ def test_redis_is_away(mailerd: Mailerd, monkeypatch: pytest.MonkeyPatch, comman
     (line,) = said.err.splitlines()
     assert line.startswith("mailerd: the Redis at redis://127.0.0.1:1/0 cannot be used now: ")
     assert line.endswith("; see that it runs, or set REDIS_ADDR or redis.url")
+
+
+def test_a_nearly_full_redis_takes_no_job_for_certain(mailerd: Mailerd, bench: LedgerBench) -> None:
+    """It says that it is full and what helps; not that it may be away, nor that the job may be queued."""
+    bench.client.config_set("maxmemory", int(bench.client.info("memory")["used_memory"] * 1.05))
+    try:
+        said = mailerd("enqueue", "--client", "shop", "--template", "t", "--contact", "c1")
+    finally:
+        bench.client.config_set("maxmemory", 0)
+
+    assert (said.code, bench.queue()) == (69, [])
+    (line,) = said.err.splitlines()
+    assert line.endswith("are used; raise its maxmemory, or shorten queue.retention_days")
+
+
+def test_an_answer_that_finds_no_room(here: Path) -> None:
+    """A full disk under the output is one line and no traceback."""
+    command = [sys.executable, "-m", "mailerd", "help", "drain"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, cwd=here, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+
+    assert done.returncode == 70
+    assert done.stderr == "mailerd: there is no room on the disk for what was to be written\n"
 
 
 def test_redis_lets_nobody_in(mailerd: Mailerd, bench: LedgerBench) -> None:

@@ -205,7 +205,8 @@ def test_a_bad_reload_changes_nothing(made_up: Callable[..., MadeUp], file: str)
     daemon.send(signal.SIGHUP)
 
     wait_until(lambda: "Nothing is changed: " in daemon.log, 5.0, lambda: daemon.log)
-    assert ("smtp.port: must be a number" if file == "bad" else "queue: a change") in daemon.log
+    mistakes = "smtp.port: must be a number; smtp.hots: is no setting"
+    assert (mistakes if file == "bad" else "queue: a change") in daemon.log
     holds_for(lambda: daemon.workers() == before, 1.0)
 
 

@@ -181,7 +181,9 @@ def settle(config: Config, death: Death) -> None:
 def reload() -> Config:
     text = (FOLDER / "reload").read_text()
     if text == "bad":
-        raise ConfigurationError([Problem("smtp.port", "must be a number")])
+        raise ConfigurationError(
+            [Problem("smtp.port", "must be a number"), Problem("smtp.hots", "is no setting")]
+        )
     return Config.model_validate_json(text)
 
 
