@@ -5,6 +5,8 @@ After a failover, or a crash, Redis may have forgotten what it acknowledged last
 or has got the mail. So each new connection of a worker looks whose it is. Is it another life than the last
 one, the whole board is replayed, the hands and rings of all workers of this host, and the workers of other
 hosts are waited for a while, since they do the same. Until then nothing else goes over that connection.
+Waited for are those who are registered and have not told: not who registers after its worker has told all,
+and not who was reaped, though one whose lease lapsed in the failover may live and come later.
 """
 
 from __future__ import annotations
