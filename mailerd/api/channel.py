@@ -98,6 +98,15 @@ class _LastWhenDraining(Task):
             self.set_close_on_finish()
         return super().build_response_header()
 
+    def write(self, data: bytes) -> None:
+        """Write a piece; one that is the whole body goes out with its header, and wakes its client once."""
+        if self.wrote_header or not self.has_body or self.content_length != len(data):
+            super().write(data)
+            return
+        self.channel.write_soon(self.build_response_header() + data)
+        self.wrote_header = True
+        self.content_bytes_written = len(data)
+
 
 class AnswerTask(_LastWhenDraining, WSGITask):
     """A request that the application answers."""

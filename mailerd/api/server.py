@@ -138,8 +138,10 @@ class Server:
             log.critical("the HTTP loop failed", exc_info=error, extra={"event": "http.failed"})
 
     def _turn(self, pause: float) -> None:
+        known = len(self.map)
         wasyncore.loop(timeout=pause, use_poll=True, map=self.map, count=1)
-        if self._deadline is None:
+        # Who came may not have come alone, and who left made room; to look each time would cost each request.
+        if len(self.map) != known and self._deadline is None:
             self._accept()
         self._tick = self._clock.monotonic()
         if self._tick - self._swept >= SWEEP_INTERVAL:

@@ -117,6 +117,28 @@ def test_the_header_is_built_where_we_add_to_it() -> None:
     assert "get_environment" in vars(WSGITask)
 
 
+def test_a_task_notes_what_it_has_written(server: Any) -> None:
+    """A ``write`` of the whole body is ours to make: what waitress goes by afterwards are these marks."""
+    sent = b""
+
+    class Channel:
+        def __init__(self) -> None:
+            self.server = server
+
+        def write_soon(self, data: bytes) -> None:
+            nonlocal sent
+            sent += data
+
+    task: Any = ErrorTask(Channel(), parser(10))  # type: ignore[arg-type] # all that a task needs of one
+    task.request.error = RequestEntityTooLarge("too long")
+    assert not task.wrote_header
+    task.service()
+    _, _, body = sent.partition(b"\r\n\r\n")
+    assert task.wrote_header
+    assert task.has_body
+    assert task.content_bytes_written == task.content_length == len(body) > 0
+
+
 def test_a_complete_request_is_a_task_and_an_incomplete_one_is_not(server: Any) -> None:
     """``received`` keeps a partial request in ``request`` and gives the channel away once it is complete."""
     server.accept_connections()

@@ -189,6 +189,26 @@ def test_a_body_of_the_limit_is_taken_and_more_is_a_413_that_can_be_read(
     assert answer.getheader("Connection") == "close"
 
 
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"POST /queue HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
+        % (len(JOB), JOB),
+        b"GET /nowhere HTTP/1.1\r\n\r\n",
+        b"GET /healthz HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+    ],
+    ids=["job", "problem", "old"],
+)
+def test_an_answer_comes_in_one_piece(house: House, request_: bytes) -> None:
+    """Header and body are sent together, twenty times in a row: whoever waits wakes once and has it all."""
+    client = house.raw()
+    for _ in range(20):
+        client.sendall(request_)
+        head, _, body = client.recv(65536).partition(b"\r\n\r\n")
+        assert f"Content-Length: {len(body)}\r".encode() in head + b"\r"
+        assert body.endswith(b"\n")
+
+
 def test_who_asks_first_is_told_before_sending(house: House) -> None:
     """With Expect: 100-continue a body that is too long is refused without "go on"."""
     head = b"POST /queue HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000\r\nExpect: 100-continue\r\n\r\n"
