@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ from mailerd.queue.copies import misfit
 from mailerd.queue.headroom import NEARLY_FULL
 from mailerd.queue.keys import Keys
 from mailerd.queue.metrics import Metrics
+from mailerd.queue.payloads import TICKET
 
 # What a janitor anywhere does within a second; so long afterwards it is not done at all (ms).
 OVERDUE = 60_000
@@ -120,17 +122,19 @@ def _of_the_lists(client: Any, keys: Keys) -> Iterator[Complaint]:
     with translated():
         known = {name.decode() for name in client.hkeys(keys.workers)}
         known |= {name.decode() for name in client.zrange(keys.graves, 0, -1)}
-        for incarnation, length in _lists(client, keys.hand("")):
+        hands = dict(_lists(client, keys.hand("")))
+        for incarnation, length in hands.items():
             if incarnation not in known:
                 yield Complaint(
                     f"{length} jobs lie in the hand of {incarnation}, whom nobody knows",
                     f"give them back: LMOVE {json.dumps(keys.hand(incarnation))} {keys.queue} RIGHT RIGHT",
                 )
         for tag, length in _lists(client, keys.side("")):
-            if not client.hexists(keys.batch(tag), "ticket"):
+            if not _ticket_goes_round(client, keys, tag, known | hands.keys()):
                 yield Complaint(
                     f"{length} slices of batch {tag} wait and no ticket goes round",
-                    f"push one: LPUSH {keys.queue} {json.dumps(f'mailerd ticket {tag}')}",
+                    f"push one: LPUSH {keys.queue} {json.dumps(f'{TICKET}{tag}')} (with queue.fetch = "
+                    f'"brpop" ask again first: it may be on its way)',
                 )
         for tag, length in _lists(client, keys.parked("")):
             if client.hget(keys.batch(tag), "halt") != b"paused" and not client.llen(keys.sweeps):
@@ -138,6 +142,16 @@ def _of_the_lists(client: Any, keys: Keys) -> Iterator[Complaint]:
                     f"{length} jobs of batch {tag} are parked though it is not paused",
                     f"pause and resume it: mailerd batch pause {tag.partition('/')[2]}",
                 )
+
+
+def _ticket_goes_round(client: Any, keys: Keys, tag: str, hands: AbstractSet[str]) -> bool:
+    """Whether the batch's record says so, and it lies in some list; with ``brpop`` it may have been lost."""
+    with client.pipeline() as pipe:
+        pipe.hexists(keys.batch(tag), "ticket")
+        for name in (keys.queue, keys.parked(tag), *map(keys.hand, hands)):
+            pipe.lpos(name, f"{TICKET}{tag}")
+        is_noted, *places = pipe.execute()
+    return bool(is_noted) and any(place is not None for place in places)
 
 
 def _lists(client: Any, prefix: str) -> Iterator[tuple[str, int]]:

@@ -241,9 +241,10 @@ class Ledger:
             batch.tag,
             self._incarnation,
             jid,
-            *_small_job(batch, bookings, "d"),
+            *_small_job(batch, bookings),
             int(delay * 1000),
-            *_small_job(batch, bookings, "q"),
+            "" if all(booking.outcome.kind is Kind.SENT for booking in bookings) else uuid4().hex,
+            Slice(batch.client_id, batch.batch_id, ()).first_line(),
             field_prefix(batch),
         ]
         for (index, contact), booking in zip(rows.contacts, bookings, strict=True):
@@ -283,12 +284,12 @@ def _delay(booking: Booking) -> float:
     return booking.delay if booking.outcome.kind is Kind.DEFERRED else 0.0
 
 
-def _small_job(batch: Batch, bookings: Sequence[Booking], letter: str) -> tuple[str, bytes]:
-    """The small job of those that get this letter: an id and what is put aside; empty for none."""
-    contacts = [booking.contact_id for booking in bookings if LETTERS[booking.outcome.kind] == letter]
+def _small_job(batch: Batch, bookings: Sequence[Booking]) -> tuple[str, bytes]:
+    """The small job of those deferred: an id and what is put aside; empty for none."""
+    contacts = [booking.contact_id for booking in bookings if booking.outcome.kind is Kind.DEFERRED]
     if not contacts:
         return "", b""
-    small = slice_of(batch.client_id, batch.batch_id, contacts, retry=letter == "d")
+    small = slice_of(batch.client_id, batch.batch_id, contacts, retry=True)
     return uuid4().hex, small.to_bytes()
 
 

@@ -23,13 +23,13 @@ def test_a_queue_at_work_is_healthy(real_bench: LedgerBench) -> None:
     """Jobs in hand, slices, parked jobs and dead letters are nothing to complain of."""
     bench = real_bench
     worker = bench.hands()
+    bench.push(b"{")
+    worker.claims.bury(worker.took(), "no job")
     bench.enqueuer().enqueue(job(contacts(90)), "request")
     claim = worker.took()
     worker.admit(job(contacts(90)), slice_size=30)
     Actions(bench.client, bench.keys).act(Action.PAUSE, "shop", "b1")
     worker.claims.park(claim, "shop/b1")
-    bench.push(b"{")
-    worker.claims.bury(worker.took(), "no job")
 
     assert complaints(bench) == []
 
@@ -77,6 +77,11 @@ def slices_without_ticket(bench: LedgerBench) -> None:
     bench.client.rpush(bench.keys.side("shop/b1"), Slice("shop", "b1", ("a",)).to_bytes())
 
 
+def lost_ticket(bench: LedgerBench) -> None:
+    bench.hands().admit(job(contacts(20)), slice_size=10)
+    bench.client.delete(bench.keys.queue)  # as a worker does that dies between BRPOP and record
+
+
 def forgotten_parked_job(bench: LedgerBench) -> None:
     bench.client.rpush(bench.keys.parked("shop/b1"), b"x")
 
@@ -95,6 +100,7 @@ def lost_recipient(bench: LedgerBench) -> None:
         (unfinished_sweep, "cancel of batch shop/b1 is not finished"),
         (unknown_hand, "1 jobs lie in the hand of 99, whom nobody knows"),
         (slices_without_ticket, "1 slices of batch shop/b1 wait and no ticket goes round"),
+        (lost_ticket, "2 slices of batch shop/b1 wait and no ticket goes round"),
         (forgotten_parked_job, "1 jobs of batch shop/b1 are parked though it is not paused"),
         (lost_recipient, "+1 recipients are in no state"),
     ],

@@ -41,6 +41,7 @@ _HOLD = (
     replace(TWO_IN_HAND, name="two in hand, two deaths", workers=1, faults=("crash",), most_faults=2),
     replace(TWO_IN_HAND, name="two in hand, poison", max_deaths=1, faults=("crash",), words=POISON_OVER),
     Case("a failover and an answer", ((0,),), faults=("lag", "unanswered", "deferred"), most_faults=2),
+    Case("a failover and a cancelling", ((0,),), faults=("lag",), words=("cancel",)),
     Case("refused and tried again", faults=("failed",), words=("retry",)),
 )
 _RESEND = (

@@ -8,7 +8,7 @@ janitor and the adversary; none of them moves a job in another way.
 from __future__ import annotations
 
 from chaos.model.names import retire
-from chaos.model.state import TICKET, Incarnation, World, note, noted, put, without
+from chaos.model.state import LETTERS, TICKET, Incarnation, World, note, noted, put, without
 
 
 def refused(world: World, inc: int) -> bool:
@@ -124,7 +124,8 @@ def draw(world: World, inc: int) -> tuple[str, str]:
     if world.halt == "paused":
         world.parked = (TICKET, *world.parked)
         return "empty", ""
-    if world.halt == "cancelled":
+    in_hand = world.counts[LETTERS.index("c")]
+    if world.halt == "cancelled" and not in_hand:
         world.side = ()
     piece = world.side[0] if world.side else ""
     if piece:

@@ -102,6 +102,12 @@ PLANTED = [
     Planted("taken back without a small job", FORGOTTEN, "in no job that anybody will come to"),
     # Whom another read to be in hand is told to be so although its worker has told all since.
     Planted("in hand though all is told", FORGOTTEN, "hand-over had not begun"),
+    # Whoever ends a job leaves to others whom they have in hand, though no job may be theirs any more.
+    Planted(
+        "in another's hand without a small job",
+        _case("lag", jobs=ALONE[:1], words=("cancel",)),
+        "in no job that anybody will come to",
+    ),
     # Nobody waits until a claim has its copy.
     Planted("copies waited for", _case("lag", jobs=ALONE[:1]), "has the mail and counts as q"),
     # Whoever was to be sent again after a lost answer, and gets no mail any more, counts as one who got none.

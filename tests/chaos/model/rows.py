@@ -156,7 +156,7 @@ def _doubt(world: World, contact: int, *, really: bool = True) -> None:
 def mark(world: World, inc: int, bookings: Sequence[Booking], job: str = "") -> int:
     """Book what recipients came to, for the incarnation that had them; how many rows that changed."""
     delta, became = Counter[str](), set[tuple[str, str]]()
-    changed = 0
+    changed, reopened, in_hand = 0, list[int](), list[int]()
     for booking in bookings:
         row = world.rows[booking.contact]
         to = _becomes(world, row, inc, booking.letter)
@@ -170,12 +170,16 @@ def mark(world: World, inc: int, bookings: Sequence[Booking], job: str = "") -> 
             _write(world, booking.contact, new, doubt, delta)
             became.add((row[0], to))
             changed += 1
+            reopened += [booking.contact] if (row[0], to) == ("u", "q") else []
         else:
+            in_hand += [booking.contact] if row[:1] == "c" and row[1:] != str(inc) else []
             world.doubted = put(world.doubted, booking.contact, doubt)
     if any(to == "d" for _, to in became):
         put_aside(world, payload_of("R", [one.contact for one in bookings if one.letter == "d"]))
-    if ("u", "q") in became and not world.lacks("released without a small job"):
-        put_aside(world, payload_of("S", [one.contact for one in bookings if one.letter == "q"]))
+    if in_hand and world.incs[inc].lives and not world.lacks("in another's hand without a small job"):
+        put_aside(world, payload_of("S", in_hand))
+    if reopened and not world.lacks("released without a small job"):
+        put_aside(world, payload_of("S", reopened))
     if changed:
         world.book(delta)
         if job:
