@@ -17,7 +17,8 @@ FINAL = "sfk"
 def breach(case: Case, moment: Moment) -> str:
     """What is wrong at that moment."""
     world = World(case, moment)
-    return conservation(world) or one_ticket(world) or mails(world) or doubts(world) or coverage(world)
+    rows = mails(world) or doubts(world) or coverage(world) or hands(world)
+    return conservation(world) or one_ticket(world) or rows
 
 
 def conservation(world: World) -> str:
@@ -90,6 +91,15 @@ def coverage(world: World) -> str:
             return f"{contact} (deferred) is in no small job"
     if world.promised and not any("J0" in name for name in _lists(world)):
         return "the enqueued job is nowhere, and not admitted"
+    return ""
+
+
+def hands(world: World) -> str:
+    """Who is in the hand of a living worker is known to it: it settles them before it takes another job."""
+    for n, me in enumerate(world.workers):
+        idle = me.at == "take" and me.met and world.incs[n].lives
+        if idle and f"c{n}" in world.rows:
+            return f"{world.rows.index(f'c{n}')} is in the hand of a worker that has forgotten it"
     return ""
 
 

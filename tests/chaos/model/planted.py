@@ -86,7 +86,9 @@ PLANTED = [
     ),
     # A claim whose answer was lost is left as it is when the next try finds the batch halted.
     Planted(
-        "released when halted", _case("lose", jobs=ALONE, words=("pause", "resume", "cancel")), "in no job"
+        "released when halted",
+        _case("lose", jobs=ALONE[:1], words=("pause", "resume")),
+        "that has forgotten it",
     ),
     # Whoever is deferred or released after the batch was cancelled waits for a job that nobody works on.
     Planted("mark forgets the cancelling", _case("blocked", jobs=ALONE, words=("cancel",)), "in no job"),
