@@ -103,7 +103,7 @@ PLANTED = [
     # Such a one is queued, and its job may be over.
     Planted("taken back without a small job", FORGOTTEN, "in no job that anybody will come to"),
     # Whom another read to be in hand is told to be so although its worker has told all since.
-    Planted("in hand though all is told", FORGOTTEN, "hand-over had not begun"),
+    Planted("in hand though all is told", FORGOTTEN, "that has forgotten it"),
     # Whoever ends a job leaves to others whom they have in hand, though no job may be theirs any more.
     Planted(
         "in another's hand without a small job",

@@ -261,10 +261,9 @@ def _is_news(world: World, contact: int, inc: int, letter: str) -> bool:
 
 
 def arrive(world: World, inc: int) -> None:
-    """It has told all, and is registered; whoever is so no more is forgotten."""
+    """It has told all, and is registered."""
     world.inc(inc, known="w")
-    known = {one for one in world.arrivals if world.incs[one].known == "w"}
-    world.arrivals = tuple(sorted({*known, inc}))
+    world.arrivals = tuple(sorted({*world.arrivals, inc}))
 
 
 def act(world: World, word: str) -> str:
