@@ -69,7 +69,7 @@ def register(client: redis.Redis, keys: Keys, seconds: float, clock: Clock, era:
     number = run(
         client,
         "register",
-        [keys.incarnation, keys.workers, keys.unused, keys.arrivals],
+        [keys.incarnation, keys.workers, keys.unused, keys.arrivals, keys.graves],
         [keys.lease_prefix, int(seconds * 1000), whereabouts(), era],
     )
     return Lease(number.decode(), seconds, clock, sent + seconds)

@@ -19,7 +19,7 @@ def refused(world: World, inc: int) -> bool:
 def register(world: World, number: int) -> None:
     retire(world, number)
     world.incs = put(world.incs, number, Incarnation(lives=True, known="w"))
-    world.arrivals = tuple(one for one in world.arrivals if world.incs[one].known == "w")
+    world.arrivals = tuple(one for one in world.arrivals if world.incs[one].known)
 
 
 def renew(world: World, inc: int) -> bool:

@@ -52,7 +52,7 @@ def _rank(world: World, number: int) -> tuple[Worker, Incarnation, list[bool]]:
 
 def _forget_the_dead(world: World) -> None:
     named = Counter(row[1] for row in world.rows if len(row) == 2)
-    unsettled = {one.inc for one in world.remains} | set(world.arrivals)
+    unsettled = {one.inc for one in world.remains}
     unsettled |= {word[0] for me in world.workers for words in (me.ring, *me.heard) for word in words}
     names, kept = {}, list(world.incs[: world.case.workers])
     for number in range(world.case.workers, len(world.incs)):
@@ -65,6 +65,7 @@ def _forget_the_dead(world: World) -> None:
             kept.append(one)
     if len(kept) < len(world.incs) or any(str(old) != new for old, new in names.items()):
         world.incs = tuple(kept)
+        world.arrivals = tuple(one for one in world.arrivals if names.get(one) != FORGOTTEN)
         world.rename(names)
     # Of whom no more will come nobody is found not to have begun.
     world.doubted = tuple("?" if doubt == f"?{FORGOTTEN}" else doubt for doubt in world.doubted)
