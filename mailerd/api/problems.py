@@ -82,7 +82,8 @@ def _hint(req: falcon.Request, error: falcon.HTTPError) -> str | None:
 
 
 def _redis_away(_req: falcon.Request, _resp: falcon.Response, error: Exception, _params: Any) -> None:
-    raise unavailable(str(error))
+    words = str(error)
+    raise unavailable(words if "Redis" in words else f"Redis: {words}")
 
 
 def _job_rejected(_req: falcon.Request, _resp: falcon.Response, error: JobRejected, _params: Any) -> None:

@@ -260,10 +260,12 @@ def test_a_full_queue_is_a_429_that_says_when_to_come_back(house: House) -> None
 
 @pytest.mark.parametrize("fault", [RedisUnavailable, RedisRefused])
 def test_redis_away_is_a_503_that_says_when_to_come_back(house: House, fault: type[Exception]) -> None:
-    """Enqueue and look-up answer 503 with Retry-After while Redis is away or lets nobody in."""
-    house.intake.fault = house.batches.fault = fault("Redis does not answer")
-    for answer in (house.post(), house.get("/batches/b-1")):
-        assert problem(answer, 503)["detail"] == "Redis does not answer"
+    """Enqueue and look-up answer 503, the reason and Retry-After while Redis is away or lets nobody in."""
+    house.intake.fault = fault("Redis does not answer")
+    house.batches.fault = fault("Error 111 connecting to cache.example:6379")
+    told = "Redis does not answer", "Redis: Error 111 connecting to cache.example:6379"
+    for answer, detail in zip((house.post(), house.get("/batches/b-1")), told, strict=True):
+        assert problem(answer, 503)["detail"] == detail
         assert int(answer.headers["retry-after"]) > 0
 
 
