@@ -200,7 +200,9 @@ class Lingering:
             word()
 
 
-lingering = Lingering() if told("linger") else None
+if told("linger"):
+    # What is kept there goes last. Main has frozen all others, and no collector looks for them at the end.
+    vars(sys)["lingering"] = Lingering()
 
 
 def main() -> int:
