@@ -111,7 +111,7 @@ class Measured:
 
     def batch(self, contacts: list[str]) -> Figures:
         """One batch to all of these."""
-        before, commands = self._memory(), self._commands()
+        before, commands, sent = self._memory(), self._commands(), self._sent()
         trees = {
             "all": [self._daemon.pid],
             "workers": [self._daemon.supervisor().pid],
@@ -119,7 +119,7 @@ class Measured:
         }
         variables = {"items": ITEMS, "count": len(ITEMS)}
         push(self._redis, job("capacity", contacts, "offer") | {"variables": variables})
-        first, last = drain(trees, self._sent, len(contacts), 600)
+        first, last = drain(trees, lambda: self._sent() - sent, len(contacts), 600)
         mails = last.done - first.done
         cost = {name: (last.cpu[name] - first.cpu[name]) / mails for name in trees}
         return cost | {
